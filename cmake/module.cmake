@@ -1,0 +1,32 @@
+# penstock_module(NAME [DEPS other modules...] [LIBS external libraries...])
+#
+# Makes the library penstock_NAME from src/NAME/**/*.cc and, when tests are on, the test program NAME_test from
+# src/NAME/**/*_test.cc. A module without .cc files becomes an interface library.
+function(penstock_module name)
+  cmake_parse_arguments(ARG "" "" "DEPS;LIBS" ${ARGN})
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.cc)
+  set(tests ${sources})
+  list(FILTER sources EXCLUDE REGEX "_test\\.cc$")
+  list(FILTER tests INCLUDE REGEX "_test\\.cc$")
+  set(links ${ARG_LIBS})
+  foreach(dep ${ARG_DEPS})
+    list(APPEND links penstock_${dep})
+  endforeach()
+  if(sources)
+    add_library(penstock_${name} STATIC ${sources})
+    target_include_directories(penstock_${name} PUBLIC ${CMAKE_SOURCE_DIR}/src)
+    target_link_libraries(penstock_${name} PUBLIC ${links} Threads::Threads)
+  else()
+    add_library(penstock_${name} INTERFACE)
+    target_include_directories(penstock_${name} INTERFACE ${CMAKE_SOURCE_DIR}/src)
+    target_link_libraries(penstock_${name} INTERFACE ${links} Threads::Threads)
+  endif()
+  if(PENSTOCK_TESTS AND tests)
+    add_executable(${name}_test ${tests})
+    target_link_libraries(${name}_test PRIVATE penstock_${name} GTest::gtest_main GTest::gmock
+                          ${RAPIDCHECK_LIBRARY})
+    target_compile_definitions(${name}_test PRIVATE
+      PENSTOCK_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+    add_test(NAME ${name} COMMAND ${name}_test WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+  endif()
+endfunction()

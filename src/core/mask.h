@@ -1,0 +1,63 @@
+// A set of endpoints as bits, one per column element. Filters clear bits in it.
+//
+// THREADS: not synchronised; a decision owns its mask.
+// COST: 64 endpoints a word; no allocation after the first Reset of that size.
+#pragma once
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace penstock {
+
+class Mask {
+ public:
+  Mask() = default;
+  // All `size` bits clear.
+  void Reset(size_t size) {
+    size_ = size;
+    words_.assign((size + 63) / 64, 0);
+  }
+  size_t size() const { return size_; }
+  void Set(size_t i) { words_[i >> 6] |= uint64_t{1} << (i & 63); }
+  void Clear(size_t i) { words_[i >> 6] &= ~(uint64_t{1} << (i & 63)); }
+  bool Test(size_t i) const { return (words_[i >> 6] >> (i & 63)) & 1; }
+  size_t Count() const {
+    size_t n = 0;
+    for (uint64_t w : words_) n += std::popcount(w);
+    return n;
+  }
+  bool Empty() const {
+    for (uint64_t w : words_) {
+      if (w != 0) return false;
+    }
+    return true;
+  }
+  // Calls f(index) for every set bit in rising order.
+  template <class F>
+  void ForEach(F&& f) const {
+    for (size_t w = 0; w < words_.size(); ++w) {
+      for (uint64_t bits = words_[w]; bits != 0; bits &= bits - 1) {
+        f(w * 64 + static_cast<size_t>(std::countr_zero(bits)));
+      }
+    }
+  }
+  // Keeps the bits for which f(index) is true.
+  template <class F>
+  void Keep(F&& f) {
+    for (size_t w = 0; w < words_.size(); ++w) {
+      for (uint64_t bits = words_[w]; bits != 0; bits &= bits - 1) {
+        const uint64_t bit = bits & -bits;
+        if (!f(w * 64 + static_cast<size_t>(std::countr_zero(bits)))) words_[w] &= ~bit;
+      }
+    }
+  }
+  bool operator==(const Mask&) const = default;
+
+ private:
+  size_t size_ = 0;
+  std::vector<uint64_t> words_;
+};
+
+}  // namespace penstock

@@ -1,0 +1,154 @@
+// The life of a request: admit, learn, pick, follow, account. Events come in with their time,
+// commands go out; nothing here touches a socket, a clock or a thread.
+//
+// A Flight is one request from arrival to its end. It holds at most one claim on one endpoint's
+// ledger at a time and gives it back exactly once, whatever happens; destroying a Flight that has
+// not ended counts as the client having gone.
+//
+// THREADS: one Director for all loops; Lane is a loop's own part (scratch, random numbers). A
+// Flight belongs to the lane that made it. Ledgers and the index are shared.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/random.h"
+#include "core/snapshot.h"
+#include "core/time.h"
+#include "director/decisions.h"
+#include "director/fleet.h"
+#include "director/retry_budget.h"
+#include "sched/scheduler.h"
+
+namespace penstock::director {
+
+class Director;
+class Lane;
+
+// Where to send a request.
+struct Target {
+  uint32_t slot = 0;
+  std::string name;
+  std::string host;
+  uint16_t port = 0;
+  std::string address;
+};
+
+struct Rejection {
+  int status = 503;
+  std::string_view code;  // "no_endpoint", "saturated", "model_not_found"
+  std::string message;
+};
+
+// Why a try ended without an answer.
+enum class TryFailure : uint8_t { kConnect, kReset, kTimeout, kStatus502, kStatus503, kStatus504 };
+std::string_view TryFailureName(TryFailure failure);
+
+struct ReportedUsage {
+  bool known = false;
+  uint64_t input_tokens = 0, output_tokens = 0;
+  bool cached_known = false;
+  uint64_t cached_tokens = 0;
+};
+
+class Flight {
+ public:
+  ~Flight();  // not ended: OnEnd(kClientGone)
+  Flight(const Flight&) = delete;
+  Flight& operator=(const Flight&) = delete;
+
+  const Target& target() const { return target_; }
+  const sched::RequestContext& context() const { return context_; }
+
+  // The try failed before the first byte. Returns true and a new target() when the request may and
+  // can be tried elsewhere.
+  bool OnTryFailed(TryFailure failure, Time now);
+  // The first byte of the answer's body (or its end, for an empty one).
+  void OnFirstChunk(Time now);
+  // The request ended. Exactly once; later events are ignored.
+  void OnEnd(EndKind kind, int status, std::string_view reason, const ReportedUsage& usage,
+             Time now);
+  bool ended() const { return ended_; }
+
+ private:
+  friend class Lane;
+  Flight(Lane& lane) : lane_(lane) {}
+  void Claim(uint32_t slot, int64_t tokens);
+  void ReleaseTokens();
+  void Release();
+
+  Lane& lane_;
+  sched::RequestContext context_;
+  Target target_;
+  std::shared_ptr<DecisionRecord> record_;
+  std::vector<uint32_t> tried_slots_;
+  bool claimed_ = false;
+  int64_t claimed_tokens_ = 0;
+  bool first_chunk_ = false;
+  bool ended_ = false;
+  uint32_t tries_ = 0;
+};
+
+struct Arrival {
+  // Exactly one of the two is set.
+  std::unique_ptr<Flight> flight;
+  Rejection rejection;
+};
+
+class Lane {
+ public:
+  Lane(Director& director, uint64_t seed);
+  // Decides where the request runs. `request.prompt` is read now and not kept.
+  Arrival Arrive(model::Request request, Time now, int64_t unix_micros);
+  Director& director() { return director_; }
+
+ private:
+  friend class Flight;
+  bool Decide(Flight& flight, Time now, Rejection* rejection);
+  void MarkCandidates(const Flight& flight, const model::PoolSnapshot& pool, Mask* mask,
+                      Rejection* rejection) const;
+
+  Director& director_;
+  Random random_;
+  SnapshotCell<model::PoolSnapshot>::Reader pool_;
+  model::EndpointColumns columns_;
+  sched::Workspace workspace_;
+  sched::Decision decision_;
+  Mask candidates_;
+};
+
+struct DirectorOptions {
+  uint32_t max_tries = 2;           // engines asked per request, the first included
+  double retry_budget_ratio = 0.2;  // retries per request, over the last seconds
+  size_t decision_log_bytes = 32u << 20;
+};
+
+class Director : public FleetObserver {
+ public:
+  Director(Fleet& fleet, std::unique_ptr<sched::Scheduler> scheduler, DirectorOptions options);
+  ~Director() override;
+
+  Fleet& fleet() { return fleet_; }
+  const sched::Scheduler& scheduler() const { return *scheduler_; }
+  DecisionLog& decisions() { return decisions_; }
+  const DirectorOptions& options() const { return options_; }
+  void Tick(Time now);  // about once a second, from one thread
+
+  void OnEndpointRemoved(uint32_t slot) override;
+  void OnEndpointChanged(const model::EndpointInfo&) override;
+
+ private:
+  friend class Lane;
+  friend class Flight;
+  Fleet& fleet_;
+  std::unique_ptr<sched::Scheduler> scheduler_;
+  const DirectorOptions options_;
+  RetryBudget retries_;
+  DecisionLog decisions_;
+};
+
+}  // namespace penstock::director

@@ -1,0 +1,87 @@
+// The fleet is the pool's state: which endpoints exist, which slot each one has, whether it is
+// healthy, what it serves. Discovery and signals report facts here; deciders read snapshots.
+//
+// An endpoint that left keeps its slot until everything in flight there has ended, so that a late
+// release never touches another endpoint's ledger. One that comes back under the same address while
+// its old slot drains gets that slot again.
+//
+// THREADS: internally locked; snapshot() readers never wait for each other.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/mutex.h"
+#include "core/result.h"
+#include "core/snapshot.h"
+#include "core/time.h"
+#include "model/endpoint.h"
+
+namespace penstock::director {
+
+// What one scrape of an engine said. A missing family leaves its value empty and the column
+// unchanged.
+struct EngineSignals {
+  std::optional<float> waiting;
+  std::optional<float> running;
+  std::optional<float> kv_usage;  // 0..1
+  std::optional<model::LoraState> lora;
+  std::optional<uint32_t> block_size_tokens;
+  std::optional<uint32_t> gpu_blocks;
+};
+
+// Facts about endpoints that plugins must hear of.
+class FleetObserver {
+ public:
+  virtual ~FleetObserver() = default;
+  virtual void OnEndpointRemoved(uint32_t slot) = 0;
+  virtual void OnEndpointChanged(const model::EndpointInfo&) = 0;
+};
+
+class Fleet {
+ public:
+  explicit Fleet(size_t max_endpoints = 1024);
+
+  // Makes the pool exactly this set (by name). Errors and leaves the pool as it is for duplicate
+  // names or addresses, or more than max_endpoints.
+  Result<> Replace(std::vector<model::EndpointSpec> endpoints);
+
+  // Reports of signals, by slot; a slot that is not in the pool any more is ignored.
+  void Scraped(uint32_t slot, const EngineSignals& signals, Time now);
+  void ScrapeFailed(uint32_t slot, std::string_view reason, Time now);
+  // `models` sorted; `models_json` the elements of "data". Empty and known=false: the engine has no
+  // /v1/models.
+  void ModelsRead(uint32_t slot, std::vector<std::string> models, std::string models_json);
+  // Reports of the proxy: the connection was refused, reset before an answer, or timed out.
+  void ConnectFailed(uint32_t slot, std::string_view reason, Time now);
+
+  const SnapshotCell<model::PoolSnapshot>& snapshot() const { return snapshot_; }
+  model::LiveColumns& live() { return live_; }
+  const model::LiveColumns& live() const { return live_; }
+  void SetObserver(FleetObserver* observer);
+  // Called after each change of membership, health or models, without the lock; from the changing
+  // thread.
+  void OnChange(std::function<void()> callback);
+
+ private:
+  struct Slot;
+  void Publish() REQUIRES_LOCK(mutex_);
+
+  model::LiveColumns live_;
+  mutable Mutex mutex_;  // membership changes and health flips only, never on a request's path
+  std::vector<model::EndpointInfo> members_ GUARDED_BY(mutex_);
+  std::vector<std::string> slot_owner_
+      GUARDED_BY(mutex_);  // address that last used a slot; "" free
+  std::vector<bool> slot_used_ GUARDED_BY(mutex_);
+  uint64_t version_ GUARDED_BY(mutex_) = 0;
+  FleetObserver* observer_ GUARDED_BY(mutex_) = nullptr;
+  std::function<void()> on_change_ GUARDED_BY(mutex_);
+  SnapshotCell<model::PoolSnapshot> snapshot_;
+};
+
+}  // namespace penstock::director

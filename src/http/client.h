@@ -1,0 +1,82 @@
+// HTTP/1.1 client for one loop: keep-alive connections per endpoint, responses relayed piece by
+// piece.
+//
+// THREADS: loop-bound. DNS names are resolved on a helper thread, cached for 30 s.
+// OWNS: connections. A Call that is destroyed before its end closes its connection at once, which
+// is how an engine learns that nobody waits any more.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/result.h"
+#include "core/time.h"
+#include "http/message.h"
+#include "net/loop.h"
+
+namespace penstock::http {
+
+enum class CallFailure : uint8_t {
+  kConnect,      // no connection: refused, unreachable, not resolved, connect timeout
+  kReset,        // the connection ended or broke before the first byte of the response
+  kTruncated,    // it ended inside the response
+  kBadResponse,  // not HTTP, or a head above the limit
+  kTimeout,      // no first byte, or silence inside the body, for too long
+};
+std::string_view CallFailureName(CallFailure failure);
+
+class CallListener {
+ public:
+  virtual ~CallListener() = default;
+  virtual void OnHead(const ResponseHead& head) = 0;
+  // A piece of the body, without chunk framing; valid during the call only.
+  virtual void OnBody(std::string_view piece) = 0;
+  virtual void OnEnd() = 0;
+  // Terminal, like OnEnd. The Call may be destroyed inside any callback.
+  virtual void OnFailure(CallFailure failure, std::string_view message) = 0;
+};
+
+class Call {
+ public:
+  virtual ~Call() = default;  // cancels
+  // Back-pressure: while paused nothing is read from the engine; its TCP window closes.
+  virtual void Pause() = 0;
+  virtual void Resume() = 0;
+};
+
+struct CallOptions {
+  Duration connect_timeout = seconds(2);
+  Duration first_byte_timeout = seconds(600);
+  Duration idle_timeout = seconds(120);  // between two reads of a body, not counted while paused
+};
+
+struct ClientOptions {
+  size_t max_idle_per_endpoint = 256;
+  Duration idle_connection_timeout = seconds(50);
+  size_t max_response_header_bytes = 64 * 1024;
+  size_t read_buffer_bytes = 64 * 1024;  // one per loop, shared by all connections
+};
+
+class Client {
+ public:
+  static std::unique_ptr<Client> Create(net::Loop& loop, ClientOptions options = {});
+  virtual ~Client() = default;
+
+  // Sends one request. `head` is the complete request line and headers with the final CRLF CRLF
+  // (the caller writes Host and Content-Length); `body` pieces must stay valid until OnHead or a
+  // terminal callback. A reused connection that turns out to be closed before any response byte is
+  // replaced once by a fresh one, unseen by the listener. `listener` must outlive the Call. No
+  // callback happens inside Send.
+  virtual std::unique_ptr<Call> Send(std::string_view host, uint16_t port, std::string head,
+                                     std::vector<std::string_view> body, const CallOptions& options,
+                                     CallListener& listener) = 0;
+  // Closes the idle connections to an endpoint that left.
+  virtual void Forget(std::string_view host, uint16_t port) = 0;
+  virtual size_t idle_connections() const = 0;
+};
+
+}  // namespace penstock::http

@@ -1,0 +1,40 @@
+// What a decision looks at: one element per endpoint of the pool snapshot, plain floats, gathered
+// once per decision from LiveColumns and filled by producers. Only the columns that some active
+// plugin declared a need for are filled; the others are empty.
+//
+// THREADS: belongs to one decision on one loop.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "core/time.h"
+#include "model/endpoint.h"
+
+namespace penstock::model {
+
+// How much of this request's prompt each endpoint is believed to hold.
+struct PrefixColumn {
+  std::vector<float> matched_blocks;  // per endpoint, leading blocks
+  uint32_t total_blocks = 0;          // of this request's prompt, a partial last one included
+  uint32_t block_size_tokens = 0;
+};
+
+struct EndpointColumns {
+  const PoolSnapshot* pool = nullptr;
+  Time now;
+  std::vector<float> waiting;             // requests
+  std::vector<float> running;             // requests
+  std::vector<float> kv_usage;            // 0..1
+  std::vector<float> metrics_age_s;       // seconds since the last good scrape; +inf when never
+  std::vector<float> in_flight_requests;  // requests
+  std::vector<float> in_flight_tokens;    // uncached tokens not yet prefilled
+  std::vector<float> uncached_tokens;     // of this request, on each endpoint
+  std::vector<PrefixColumn> prefix;       // one per prefix producer, in the producers' order
+
+  size_t size() const { return pool->endpoints.size(); }
+};
+
+}  // namespace penstock::model

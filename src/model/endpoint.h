@@ -1,0 +1,94 @@
+// An endpoint is one schedulable server: an address and a data-parallel rank. What changes rarely
+// (names, labels, models, health) stands in an immutable PoolSnapshot; what changes with every
+// request or scrape stands in LiveColumns, one element per slot.
+//
+// A *slot* is an endpoint's number in LiveColumns and in every index; it stays the same for the
+// endpoint's life. A *column index* is its position in one PoolSnapshot.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace penstock::model {
+
+using Labels = std::vector<std::pair<std::string, std::string>>;  // sorted by key
+
+inline constexpr std::string_view kRoleLabel = "llm-d.ai/role";
+inline constexpr std::string_view kEngineTypeLabel = "llm-d.ai/engine-type";
+
+// What discovery says about an endpoint.
+struct EndpointSpec {
+  std::string name;  // unique in the pool; "host:port" when the source gives none
+  std::string host;  // an address literal or a DNS name, without brackets
+  uint16_t port = 0;
+  uint16_t metrics_port = 0;  // 0: the same as `port`
+  Labels labels;
+  bool operator==(const EndpointSpec&) const = default;
+};
+
+// LoRA adapters as the engine reports them.
+struct LoraState {
+  std::vector<std::string> running;
+  std::vector<std::string> waiting;
+  uint32_t max_adapters = 0;
+  bool operator==(const LoraState&) const = default;
+};
+
+enum class Health : uint8_t {
+  kUnknown,  // never reached yet; not a candidate
+  kHealthy,
+  kFailed,  // failed to connect or failed its scrape; comes back after a good scrape
+};
+
+struct EndpointInfo {
+  uint32_t slot = 0;
+  EndpointSpec spec;
+  std::string address;  // "host:port", IPv6 in brackets: key of connection pools
+  Health health = Health::kUnknown;
+  std::string health_reason;        // why it is not healthy, for people
+  bool models_known = false;        // false: /v1/models has not been read; serves any model
+  std::vector<std::string> models;  // base models and adapters, sorted
+  std::string models_json;  // elements of the engine's /v1/models "data" array, comma separated
+  LoraState lora;
+  uint32_t block_size_tokens = 0;  // 0: not reported
+  uint32_t gpu_blocks = 0;         // 0: not reported
+};
+
+// Immutable. `endpoints[i]` is column index i.
+struct PoolSnapshot {
+  uint64_t version = 0;
+  std::vector<EndpointInfo> endpoints;
+};
+
+// The pool's live state as atomic columns, indexed by slot.
+//
+// THREADS: every element may be read and written from any thread, relaxed: a decision tolerates a
+// value that is a few hundred nanoseconds old.
+// COST: 64 bytes a slot for the whole capacity, allocated once.
+struct LiveColumns {
+  explicit LiveColumns(size_t slots)
+      : capacity(slots),
+        in_flight_requests(new std::atomic<int64_t>[slots]()),
+        in_flight_tokens(new std::atomic<int64_t>[slots]()),
+        waiting(new std::atomic<float>[slots]()),
+        running(new std::atomic<float>[slots]()),
+        kv_usage(new std::atomic<float>[slots]()),
+        scraped_at_nanos(new std::atomic<int64_t>[slots]()) {}
+
+  size_t capacity;
+  std::unique_ptr<std::atomic<int64_t>[]> in_flight_requests;  // sent by us, not yet ended
+  std::unique_ptr<std::atomic<int64_t>[]>
+      in_flight_tokens;                            // uncached tokens sent, first chunk not seen
+  std::unique_ptr<std::atomic<float>[]> waiting;   // engine's queue, requests
+  std::unique_ptr<std::atomic<float>[]> running;   // engine's batch, requests
+  std::unique_ptr<std::atomic<float>[]> kv_usage;  // 0..1
+  std::unique_ptr<std::atomic<int64_t>[]> scraped_at_nanos;  // 0: never
+};
+
+}  // namespace penstock::model

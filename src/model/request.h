@@ -1,0 +1,53 @@
+// A request as the brain sees it: the few facts of its body and headers that routing needs.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace penstock::model {
+
+struct HeaderView {
+  std::string_view name;
+  std::string_view value;
+};
+
+enum class Api : uint8_t {
+  kChatCompletions,
+  kCompletions,
+  kResponses,
+  kEmbeddings,
+  kMessages,  // Anthropic
+  kTokenize,
+  kRerank,
+  kScore,
+  kOther,  // passed through; no prompt is read
+};
+std::string_view ApiName(Api api);  // "chat_completions", ... for metrics and logs
+
+// A piece of prompt text (UTF-8, unescaped) or of token ids (packed as little-endian 32-bit words).
+// Either way four bytes are one estimated token.
+struct PromptPart {
+  std::string_view bytes;
+  bool starts_sequence = false;  // the first part of each prompt of a multi-prompt request
+};
+
+struct Request {
+  std::string id;  // x-request-id or generated
+  Api api = Api::kOther;
+  std::string model;         // as the client named it; "" when the body has none
+  std::string target_model;  // what the engine is asked for
+  bool stream = false;
+  uint32_t max_output_tokens = 0;  // 0: not given
+  std::string cache_salt;
+  uint64_t extra_tokens = 0;  // estimate for images, audio and video
+  uint64_t body_bytes = 0;
+  std::span<const HeaderView> headers;  // valid for the life of the request
+  std::span<const PromptPart> prompt;   // valid only during Director::Arrive
+
+  // The first header of that name (ASCII case-insensitive), or "".
+  std::string_view Header(std::string_view name) const;
+};
+
+}  // namespace penstock::model

@@ -1,0 +1,26 @@
+// Reads EndpointPickerConfig documents (both API groups) and the `scheduling` section of
+// penstock.yaml, which has the same `plugins` and `schedulingProfiles`.
+//
+// SOURCE: ../shared/spec endpoint-picker 1.6 (fields, defaulting rules 1-4).
+#pragma once
+
+#include "sched/registry.h"
+#include "sched/scheduler.h"
+
+namespace penstock::sched {
+
+// Validates and applies llm-d's defaulting (single profile handler, picker, default profile).
+// Fields of EndpointPickerConfig whose machinery Penstock does not have yet (flowControl, dataLayer
+// sources other than the default metrics source, ...) are an error that names the capability, never
+// a silent no-op. Returns false when diagnostics has errors.
+bool LoadEndpointPickerConfig(const wire::YamlNode& document, const Registry&, SchedulingSpec* out,
+                              config::Diagnostics*);
+
+// The default: "sticky until saturated" (prefix-cache-affinity-filter + token-load-scorer +
+// max-score-picker), and the named alternatives of `--policy`.
+// Names: "sticky", "random", "least-requests", "weighted" (llm-d's queue 2 + kv 2 + prefix 3).
+// kNotFound names the known ones.
+Result<SchedulingSpec> BuiltinPolicy(std::string_view name);
+std::vector<std::string_view> BuiltinPolicyNames();
+
+}  // namespace penstock::sched

@@ -1,0 +1,158 @@
+// The seams of the scheduler: what a filter, a scorer, a picker, a profile handler and a producer
+// are. One plugin is one .cc under src/plugins/<kind>/ with its Params, one sorted line in
+// src/plugins/builtin_<kind>.inc, and one test beside it.
+//
+// THREADS: every const method may run on any loop at once: no locks in scorers, filters and
+// pickers, no allocation after warm-up. Stateful producers lock internally and say so. COST: budget
+// 1 us per 64 endpoints for a filter or scorer. SOURCE: llm-d-router pkg/epp/framework/interface
+// (capabilities), redesigned over columns.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "core/mask.h"
+#include "core/random.h"
+#include "core/result.h"
+#include "core/time.h"
+#include "model/columns.h"
+#include "model/endpoint.h"
+#include "model/request.h"
+
+namespace penstock::sched {
+
+// What a plugin may need from the data that a decision is made of.
+enum class DataKey : uint8_t {
+  kTokens,        // RequestContext::input_tokens (TokenizedPrompt)
+  kPrefixMatch,   // EndpointColumns::prefix[i] (PrefixCacheMatchInfo)
+  kInFlightLoad,  // in_flight_requests, in_flight_tokens, uncached_tokens
+  kSessionId,     // RequestContext::session_id
+  kWaiting,
+  kRunning,
+  kKvUsage,
+  kLora,
+};
+std::string_view DataKeyName(DataKey key);
+
+struct Need {
+  DataKey key;
+  std::string producer;  // name of a producer instance; "" = the default one for the key
+  bool required = true;
+  uint32_t* index = nullptr;  // where to store the producer's column index (prefix), when not null
+};
+
+// Block keys of one request under one prefix producer.
+struct PrefixKeys {
+  std::vector<uint64_t>
+      blocks;  // chained: equal keys mean equal prefixes up to and including the block
+  uint32_t block_size_tokens = 0;
+};
+
+// What the brain keeps of a request from arrival to end. The director owns one per request.
+struct RequestContext {
+  model::Request request;
+  uint64_t input_tokens = 0;            // by token-producer
+  std::vector<PrefixKeys> prefix_keys;  // one per prefix producer
+  std::string session_id;               // by session-id-producer; "" when there is none
+  std::vector<std::pair<std::string, std::string>>
+      response_headers;  // added for the client by plugins
+};
+
+// Where a request was sent, for plugins that learn from it.
+struct Picked {
+  uint32_t column = 0;  // index in the columns' pool snapshot
+  uint32_t slot = 0;
+  Time now;
+};
+
+class Plugin {
+ public:
+  virtual ~Plugin() = default;
+
+  // Declared once, before the first decision; start fails when no producer supplies a required one.
+  virtual std::vector<Need> Needs() { return {}; }
+  // After the pick, in the same instant, for every instance of the configuration. May change state.
+  virtual void OnPicked(RequestContext&, const model::EndpointColumns&, const Picked&) {}
+  // An endpoint left the pool for good: forget what is known of its slot.
+  virtual void OnEndpointRemoved(uint32_t /*slot*/) {}
+  // An endpoint (re)appeared or changed (models, block count).
+  virtual void OnEndpointChanged(const model::EndpointInfo&) {}
+  // For bounded state that ages. Called about once a second.
+  virtual void OnTick(Time /*now*/) {}
+  // Bytes of memory that this instance holds and may hold at most, for the budget printed at start.
+  virtual uint64_t MaxBytes() const { return 0; }
+
+  const std::string& name() const { return name_; }
+  const std::string& type() const { return type_; }
+  void SetIdentity(std::string name, std::string type) {
+    name_ = std::move(name);
+    type_ = std::move(type);
+  }
+
+ private:
+  std::string name_;  // of the instance, as profiles refer to it
+  std::string type_;  // canonical type
+};
+
+class Filter : public virtual Plugin {
+ public:
+  // Clears bits of endpoints that must not be used. An empty result ends the decision: 429.
+  virtual void Apply(const RequestContext&, const model::EndpointColumns&, Mask& candidates,
+                     Random&) const = 0;
+};
+
+class Scorer : public virtual Plugin {
+ public:
+  // Fills every element with a score in [0, 1] (the scheduler clamps). Elements outside
+  // `candidates` are ignored but must be written or left as they are (0). Normalising scorers look
+  // at candidates only.
+  virtual void Score(const RequestContext&, const model::EndpointColumns&, const Mask& candidates,
+                     std::span<float> scores) const = 0;
+};
+
+class Picker : public virtual Plugin {
+ public:
+  // Column indices in order of preference into `out`; returns how many (at least one when a
+  // candidate exists). Ties are broken at random.
+  virtual size_t Pick(std::span<const float> scores, const Mask& candidates, Random&,
+                      std::span<uint32_t> out) const = 0;
+  virtual size_t max_endpoints() const { return 1; }
+};
+
+struct ProfileResult {
+  std::string_view profile;
+  bool ok = false;
+  std::vector<uint32_t> picks;  // column indices in order of preference
+};
+
+// Chooses which profiles run for a request. Called again with the results so far until it returns
+// nullptr-equivalent (-1).
+class ProfileHandler : public virtual Plugin {
+ public:
+  // Index of the next profile to run, or -1 when done.
+  virtual int Next(const RequestContext&, std::span<const std::string> profile_names,
+                   std::span<const ProfileResult> results) const = 0;
+  // Index in `results` of the profile whose first pick serves the request.
+  virtual size_t Primary(std::span<const ProfileResult> results) const = 0;
+  // Empty when this handler can work with these profiles; else the sentence that says why not.
+  virtual std::string CheckProfiles(std::span<const std::string> profile_names) const = 0;
+};
+
+// Computes data that others need. Only producers that some active plugin needs are run.
+class Producer : public virtual Plugin {
+ public:
+  virtual std::vector<DataKey> Produces() const = 0;
+  // Index of this instance's column among the producers of a multi-column key (prefix).
+  virtual void SetIndex(DataKey, uint32_t /*index*/) {}
+  // Once, at arrival, while the prompt can be read.
+  virtual void Prepare(RequestContext&, Time) const {}
+  // At each decision (also before a retry): fills columns for all endpoints of the snapshot.
+  virtual void Produce(const RequestContext&, model::EndpointColumns&) const {}
+};
+
+}  // namespace penstock::sched

@@ -1,0 +1,114 @@
+// A scheduler is one configuration made live: the plugin instances, the profiles, and the run that
+// turns columns into a pick.
+//
+// THREADS: Schedule, Prepare and Produce are const and run on any loop at once; scratch is the
+// caller's. OWNS: every plugin instance.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/mask.h"
+#include "sched/plugin.h"
+#include "sched/registry.h"
+
+namespace penstock::sched {
+
+// A configuration after validation and defaulting: every reference resolved, every type known.
+struct PluginSpec {
+  std::string name;
+  std::string type;           // canonical
+  wire::YamlNode parameters;  // null: none
+};
+struct ProfileEntry {
+  std::string plugin;   // name of an instance
+  double weight = 1.0;  // scorers only
+};
+struct ProfileSpec {
+  std::string name;
+  std::vector<ProfileEntry> plugins;
+};
+struct SchedulingSpec {
+  std::string file;  // for messages
+  std::vector<PluginSpec> plugins;
+  std::vector<ProfileSpec> profiles;
+};
+
+// Filled when a trace is wanted: everything that /debug/decisions shows of one profile run.
+struct ProfileTrace {
+  struct FilterStep {
+    std::string_view plugin;
+    Mask after;
+  };
+  struct ScoreStep {
+    std::string_view plugin;
+    float weight = 1;
+    std::vector<float> scores;  // clamped, unweighted, by column
+  };
+  std::string_view profile;
+  std::vector<FilterStep> filters;
+  std::vector<ScoreStep> scores;
+  std::vector<float> totals;
+  std::vector<uint32_t> picks;
+};
+struct DecisionTrace {
+  std::vector<ProfileTrace> profiles;
+};
+
+// Scratch of one loop; reused so that a decision does not allocate.
+struct Workspace {
+  Mask mask;
+  std::vector<float> scores;
+  std::vector<float> totals;
+  std::vector<ProfileResult> results;
+};
+
+enum class Verdict : uint8_t {
+  kPicked,
+  kNoCandidates,  // nobody to choose from: 503
+  kFilteredOut,   // filters left nobody: 429
+};
+struct Decision {
+  Verdict verdict = Verdict::kNoCandidates;
+  std::string_view drained_by;  // the filter that left nobody
+  std::vector<uint32_t> picks;  // of the primary profile: column indices in order of preference
+};
+
+class Scheduler {
+ public:
+  // Makes the instances and wires needs to producers, creating default producers for required keys
+  // that nobody produces. Diagnostics get "FILE:LINE:COLUMN: sentence" for whatever is wrong.
+  static std::unique_ptr<Scheduler> Create(const SchedulingSpec&, const Registry&,
+                                           config::Diagnostics*);
+  virtual ~Scheduler() = default;
+
+  // Runs the active producers' request part. Call once at arrival.
+  virtual void Prepare(RequestContext&, Time) const = 0;
+  // Gathers the needed live columns and runs the active producers' endpoint part.
+  virtual void FillColumns(const RequestContext&, const model::PoolSnapshot&,
+                           const model::LiveColumns&, Time, model::EndpointColumns*) const = 0;
+  // Filter, score, pick. `candidates` are the endpoints that may serve the request at all.
+  // `trace` may be null.
+  virtual void Schedule(const RequestContext&, const model::EndpointColumns&,
+                        const Mask& candidates, Random&, Workspace&, DecisionTrace* trace,
+                        Decision* out) const = 0;
+
+  // Tokens to charge to the picked endpoint's ledger (inflight-load-producer's rule; the uncached
+  // input tokens when that producer is not configured).
+  virtual int64_t TokensToCharge(const RequestContext&, const model::EndpointColumns&,
+                                 uint32_t column) const = 0;
+
+  // Broadcasts to all instances.
+  virtual void OnPicked(RequestContext&, const model::EndpointColumns&, const Picked&) = 0;
+  virtual void OnEndpointRemoved(uint32_t slot) = 0;
+  virtual void OnEndpointChanged(const model::EndpointInfo&) = 0;
+  virtual void OnTick(Time) = 0;
+
+  virtual uint64_t MaxBytes() const = 0;
+  virtual bool NeedsMetrics() const = 0;  // some plugin reads scraped columns
+  virtual std::vector<std::string> Describe()
+      const = 0;  // lines for the log at start: profiles, weights, producers
+};
+
+}  // namespace penstock::sched
