@@ -1,4 +1,6 @@
 # The modules in the order of tools/layers.txt, with what each one links.
+include(${CMAKE_SOURCE_DIR}/cmake/embed.cmake)
+
 penstock_module(core)
 penstock_module(wire DEPS core LIBS simdjson::simdjson yaml-cpp)
 penstock_module(telemetry DEPS core LIBS spdlog::spdlog fmt::fmt)
