@@ -11,11 +11,13 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "core/mask.h"
 #include "core/random.h"
 #include "core/snapshot.h"
 #include "core/time.h"
@@ -73,6 +75,11 @@ class Flight {
   void OnEnd(EndKind kind, int status, std::string_view reason, const ReportedUsage& usage,
              Time now);
   bool ended() const { return ended_; }
+  // What is on record so far; complete and immutable once ended().
+  const DecisionRecord& record() const { return *record_; }
+  uint32_t tries() const { return tries_; }
+  // For the record: how long the first decision took on the caller's clock.
+  void SetDecisionTime(Duration duration) { record_->decision_us = ToSeconds(duration) * 1e6; }
 
  private:
   friend class Lane;
@@ -108,9 +115,14 @@ class Lane {
 
  private:
   friend class Flight;
+  // Picks a target and claims it. False: rejection says why not.
   bool Decide(Flight& flight, Time now, Rejection* rejection);
-  void MarkCandidates(const Flight& flight, const model::PoolSnapshot& pool, Mask* mask,
-                      Rejection* rejection) const;
+  // The healthy endpoints that serve the model and were not tried yet, in candidates_.
+  bool MarkCandidates(const Flight& flight, const model::PoolSnapshot& pool, Rejection* rejection);
+  // Whether another endpoint could take the request.
+  bool CanRetry(const Flight& flight);
+  void Record(Flight& flight, const std::shared_ptr<const model::PoolSnapshot>& pool,
+              uint32_t column, Time now);
 
   Director& director_;
   Random random_;
@@ -118,6 +130,7 @@ class Lane {
   model::EndpointColumns columns_;
   sched::Workspace workspace_;
   sched::Decision decision_;
+  sched::DecisionTrace trace_;
   Mask candidates_;
 };
 
@@ -125,6 +138,8 @@ struct DirectorOptions {
   uint32_t max_tries = 2;           // engines asked per request, the first included
   double retry_budget_ratio = 0.2;  // retries per request, over the last seconds
   size_t decision_log_bytes = 32u << 20;
+  // Called with each finished record, from the loop that ended it. May be empty.
+  std::function<void(const DecisionRecord&, Time)> on_record;
 };
 
 class Director : public FleetObserver {

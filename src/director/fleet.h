@@ -69,15 +69,22 @@ class Fleet {
   void OnChange(std::function<void()> callback);
 
  private:
-  struct Slot;
+  // Index in members_ of the endpoint in `slot`, or -1.
+  int MemberOf(uint32_t slot) const REQUIRES_LOCK(mutex_);
+  Result<uint32_t> TakeSlot(const std::string& address) REQUIRES_LOCK(mutex_);
   void Publish() REQUIRES_LOCK(mutex_);
+  void SetHealth(uint32_t slot, model::Health health, std::string_view reason);
+  void Notify(std::vector<uint32_t> removed, std::vector<model::EndpointInfo> changed);
 
-  model::LiveColumns live_;
-  mutable Mutex mutex_;  // membership changes and health flips only, never on a request's path
+  const size_t max_endpoints_;
+  model::LiveColumns
+      live_;  // twice max_endpoints, so that draining slots never keep a new endpoint out
+  mutable Mutex
+      mutex_;  // membership, health and model changes and scrapes; never on a request's path
   std::vector<model::EndpointInfo> members_ GUARDED_BY(mutex_);
   std::vector<std::string> slot_owner_
-      GUARDED_BY(mutex_);  // address that last used a slot; "" free
-  std::vector<bool> slot_used_ GUARDED_BY(mutex_);
+      GUARDED_BY(mutex_);                            // address that last used a slot; "" never used
+  std::vector<int> slot_member_ GUARDED_BY(mutex_);  // index in members_, -1: none
   uint64_t version_ GUARDED_BY(mutex_) = 0;
   FleetObserver* observer_ GUARDED_BY(mutex_) = nullptr;
   std::function<void()> on_change_ GUARDED_BY(mutex_);

@@ -5,6 +5,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace penstock::model {
 
@@ -43,7 +44,7 @@ struct Request {
   std::string cache_salt;
   uint64_t extra_tokens = 0;  // estimate for images, audio and video
   uint64_t body_bytes = 0;
-  std::span<const HeaderView> headers;  // valid for the life of the request
+  std::vector<HeaderView> headers;     // views that stay valid for the life of the request
   std::span<const PromptPart> prompt;   // valid only during Director::Arrive
 
   // The first header of that name (ASCII case-insensitive), or "".

@@ -1,0 +1,276 @@
+#include "director/director.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace penstock::director {
+namespace {
+
+constexpr size_t kModelsInMessage = 20;
+
+Rejection UnknownModel(const std::string& model, const model::PoolSnapshot& pool) {
+  std::string known;
+  for (size_t i = 0; i < pool.models.size() && i < kModelsInMessage; ++i) {
+    known += (i == 0 ? "" : ", ") + pool.models[i].first;
+  }
+  if (pool.models.size() > kModelsInMessage) {
+    known +=
+        " and " + std::to_string(pool.models.size() - kModelsInMessage) + " more (GET /v1/models)";
+  }
+  return {404, "model_not_found",
+          "The model '" + model + "' does not exist here. Known models: " + known + "."};
+}
+
+// Says which endpoints could serve the request if they were healthy, and why they are not.
+Rejection NobodyHealthy(const std::string& model, const model::PoolSnapshot& pool) {
+  if (pool.endpoints.empty()) {
+    return {503, "no_endpoint", "No engine is configured or discovered."};
+  }
+  std::string why;
+  size_t count = 0;
+  for (const model::EndpointInfo& endpoint : pool.endpoints) {
+    if (endpoint.health == model::Health::kHealthy) continue;
+    if (!model.empty() && endpoint.models_known &&
+        !std::binary_search(endpoint.models.begin(), endpoint.models.end(), model)) {
+      continue;
+    }
+    if (++count <= 3) {
+      why += (why.empty() ? "" : "; ") + endpoint.spec.name + ": " + endpoint.health_reason;
+    }
+  }
+  std::string message = "No healthy engine";
+  if (!model.empty()) message += " for the model '" + model + "'";
+  message += " (" + std::to_string(count) + " not healthy";
+  if (!why.empty()) message += ": " + why;
+  return {503, "no_endpoint", message + (count > 3 ? "; ...)." : ").")};
+}
+
+}  // namespace
+
+std::string_view TryFailureName(TryFailure failure) {
+  switch (failure) {
+    case TryFailure::kConnect:
+      return "connect";
+    case TryFailure::kReset:
+      return "reset";
+    case TryFailure::kTimeout:
+      return "timeout";
+    case TryFailure::kStatus502:
+      return "status_502";
+    case TryFailure::kStatus503:
+      return "status_503";
+    case TryFailure::kStatus504:
+      return "status_504";
+  }
+  return "connect";
+}
+
+// --- Flight
+
+Flight::~Flight() {
+  if (!ended_) OnEnd(EndKind::kClientGone, 0, "dropped", {}, record_->arrived);
+}
+
+void Flight::Claim(uint32_t slot, int64_t tokens) {
+  model::LiveColumns& live = lane_.director_.fleet_.live();
+  live.in_flight_requests[slot].fetch_add(1, std::memory_order_relaxed);
+  live.in_flight_tokens[slot].fetch_add(tokens, std::memory_order_relaxed);
+  claimed_ = true;
+  claimed_tokens_ = tokens;
+}
+
+void Flight::ReleaseTokens() {
+  if (claimed_tokens_ == 0) return;
+  lane_.director_.fleet_.live().in_flight_tokens[target_.slot].fetch_sub(claimed_tokens_,
+                                                                         std::memory_order_relaxed);
+  claimed_tokens_ = 0;
+}
+
+void Flight::Release() {
+  if (!claimed_) return;
+  ReleaseTokens();
+  lane_.director_.fleet_.live().in_flight_requests[target_.slot].fetch_sub(
+      1, std::memory_order_relaxed);
+  claimed_ = false;
+}
+
+bool Flight::OnTryFailed(TryFailure failure, Time now) {
+  if (ended_) return false;
+  Release();
+  Director& director = lane_.director_;
+  record_->attempts.back().failure = TryFailureName(failure);
+  if (failure == TryFailure::kConnect || failure == TryFailure::kReset) {
+    director.fleet_.ConnectFailed(
+        target_.slot,
+        failure == TryFailure::kConnect ? "could not connect" : "connection reset before an answer",
+        now);
+  }
+  if (first_chunk_ || failure == TryFailure::kTimeout) return false;
+  if (tries_ >= director.options_.max_tries) return false;
+  tried_slots_.push_back(target_.slot);
+  Rejection ignored;
+  if (!lane_.CanRetry(*this) || !director.retries_.TryTake()) return false;
+  return lane_.Decide(*this, now, &ignored);
+}
+
+void Flight::OnFirstChunk(Time now) {
+  if (ended_ || first_chunk_) return;
+  first_chunk_ = true;
+  ReleaseTokens();
+  record_->ttft_s = ToSeconds(now - record_->arrived);
+}
+
+void Flight::OnEnd(EndKind kind, int status, std::string_view reason, const ReportedUsage& usage,
+                   Time now) {
+  if (ended_) return;
+  ended_ = true;
+  Release();
+  record_->end = kind;
+  record_->status = status;
+  record_->reason = reason;
+  record_->e2e_s = ToSeconds(now - record_->arrived);
+  record_->usage_known = usage.known;
+  record_->reported_input_tokens = usage.input_tokens;
+  record_->output_tokens = usage.output_tokens;
+  record_->cached_known = usage.cached_known;
+  record_->cached_tokens = usage.cached_tokens;
+  Director& director = lane_.director_;
+  if (director.options_.on_record) director.options_.on_record(*record_, now);
+  director.decisions_.Add(record_);
+}
+
+// --- Lane
+
+Lane::Lane(Director& director, uint64_t seed) : director_(director), random_(seed) {}
+
+Arrival Lane::Arrive(model::Request request, Time now, int64_t unix_micros) {
+  Arrival arrival;
+  arrival.flight.reset(new Flight(*this));
+  Flight& flight = *arrival.flight;
+  flight.record_ = std::make_shared<DecisionRecord>();
+  DecisionRecord& record = *flight.record_;
+  record.request_id = request.id;
+  record.api = request.api;
+  record.model = request.model;
+  record.stream = request.stream;
+  record.body_bytes = request.body_bytes;
+  record.unix_micros = unix_micros;
+  record.arrived = now;
+  flight.context_.request = std::move(request);
+  director_.scheduler_->Prepare(flight.context_, now);
+  flight.context_.request.prompt = {};
+  record.input_tokens = flight.context_.input_tokens;
+  director_.retries_.OnRequest();
+  if (!Decide(flight, now, &arrival.rejection)) {
+    flight.OnEnd(EndKind::kRejected, arrival.rejection.status, arrival.rejection.message, {}, now);
+    arrival.flight.reset();
+  }
+  return arrival;
+}
+
+bool Lane::MarkCandidates(const Flight& flight, const model::PoolSnapshot& pool,
+                          Rejection* rejection) {
+  const std::string& name = flight.context_.request.target_model;
+  const Mask* serving = name.empty() ? &pool.healthy : pool.Serving(name);
+  if (serving == nullptr) {
+    // A healthy endpoint that has not said what it serves may serve it; when there is none, nobody
+    // does.
+    if (pool.models_unknown.Empty() && !pool.models.empty()) {
+      *rejection = UnknownModel(name, pool);
+      return false;
+    }
+    serving = &pool.models_unknown;
+  }
+  candidates_ = *serving;
+  if (!flight.tried_slots_.empty()) {
+    candidates_.Keep([&](size_t i) {
+      return std::find(flight.tried_slots_.begin(), flight.tried_slots_.end(),
+                       pool.endpoints[i].slot) == flight.tried_slots_.end();
+    });
+  }
+  if (candidates_.Empty()) {
+    *rejection = NobodyHealthy(name, pool);
+    return false;
+  }
+  return true;
+}
+
+bool Lane::CanRetry(const Flight& flight) {
+  Rejection ignored;
+  return MarkCandidates(flight, *pool_.Load(director_.fleet_.snapshot()), &ignored);
+}
+
+bool Lane::Decide(Flight& flight, Time now, Rejection* rejection) {
+  const std::shared_ptr<const model::PoolSnapshot> pool = pool_.Load(director_.fleet_.snapshot());
+  if (!MarkCandidates(flight, *pool, rejection)) return false;
+  sched::Scheduler& scheduler = *director_.scheduler_;
+  scheduler.FillColumns(flight.context_, *pool, director_.fleet_.live(), now, &columns_);
+  scheduler.Schedule(flight.context_, columns_, candidates_, random_, workspace_, &trace_,
+                     &decision_);
+  if (decision_.verdict != sched::Verdict::kPicked) {
+    *rejection =
+        decision_.verdict == sched::Verdict::kNoCandidates
+            ? NobodyHealthy(flight.context_.request.target_model, *pool)
+            : Rejection{429, "saturated",
+                        "No engine can take the request now: the filter '" +
+                            std::string(decision_.drained_by) + "' left none. Retry later."};
+    return false;
+  }
+  const uint32_t column = decision_.picks.front();
+  const model::EndpointInfo& endpoint = pool->endpoints[column];
+  Record(flight, pool, column, now);
+  flight.target_ = {endpoint.slot, endpoint.spec.name, endpoint.spec.host, endpoint.spec.port,
+                    endpoint.address};
+  flight.Claim(endpoint.slot,
+               std::max<int64_t>(0, scheduler.TokensToCharge(flight.context_, columns_, column)));
+  ++flight.tries_;
+  scheduler.OnPicked(flight.context_, columns_, {column, endpoint.slot, now});
+  return true;
+}
+
+void Lane::Record(Flight& flight, const std::shared_ptr<const model::PoolSnapshot>& pool,
+                  uint32_t column, Time now) {
+  Attempt& attempt = flight.record_->attempts.emplace_back();
+  const model::EndpointInfo& endpoint = pool->endpoints[column];
+  attempt.endpoint = endpoint.spec.name;
+  attempt.address = endpoint.address;
+  attempt.slot = endpoint.slot;
+  attempt.dispatched = now;
+  attempt.pool = pool;
+  attempt.trace = trace_;
+  attempt.waiting = columns_.waiting;
+  attempt.running = columns_.running;
+  attempt.kv_usage = columns_.kv_usage;
+  attempt.in_flight_requests = columns_.in_flight_requests;
+  attempt.in_flight_tokens = columns_.in_flight_tokens;
+  attempt.uncached_tokens = columns_.uncached_tokens;
+  if (!columns_.prefix.empty()) {
+    attempt.matched_blocks = columns_.prefix.front().matched_blocks;
+    attempt.total_blocks = columns_.prefix.front().total_blocks;
+    attempt.block_size_tokens = columns_.prefix.front().block_size_tokens;
+  }
+}
+
+// --- Director
+
+Director::Director(Fleet& fleet, std::unique_ptr<sched::Scheduler> scheduler,
+                   DirectorOptions options)
+    : fleet_(fleet),
+      scheduler_(std::move(scheduler)),
+      options_(std::move(options)),
+      retries_(options_.retry_budget_ratio),
+      decisions_(options_.decision_log_bytes) {
+  fleet_.SetObserver(this);
+}
+
+Director::~Director() { fleet_.SetObserver(nullptr); }
+
+void Director::Tick(Time now) { scheduler_->OnTick(now); }
+
+void Director::OnEndpointRemoved(uint32_t slot) { scheduler_->OnEndpointRemoved(slot); }
+
+void Director::OnEndpointChanged(const model::EndpointInfo& info) {
+  scheduler_->OnEndpointChanged(info);
+}
+
+}  // namespace penstock::director

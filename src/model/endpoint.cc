@@ -1,0 +1,43 @@
+#include "model/endpoint.h"
+
+#include <algorithm>
+
+namespace penstock::model {
+
+void PoolSnapshot::Index() {
+  const size_t size = endpoints.size();
+  healthy.Reset(size);
+  models_unknown.Reset(size);
+  models.clear();
+  for (size_t i = 0; i < size; ++i) {
+    const EndpointInfo& endpoint = endpoints[i];
+    if (endpoint.health == Health::kHealthy) {
+      healthy.Set(i);
+      if (!endpoint.models_known) models_unknown.Set(i);
+    }
+    for (const std::string& name : endpoint.models) models.emplace_back(name, Mask());
+  }
+  std::sort(models.begin(), models.end(),
+            [](const auto& a, const auto& b) { return a.first < b.first; });
+  models.erase(std::unique(models.begin(), models.end(),
+                           [](const auto& a, const auto& b) { return a.first == b.first; }),
+               models.end());
+  for (auto& [name, mask] : models) {
+    mask = models_unknown;
+    for (size_t i = 0; i < size; ++i) {
+      if (healthy.Test(i) &&
+          std::binary_search(endpoints[i].models.begin(), endpoints[i].models.end(), name)) {
+        mask.Set(i);
+      }
+    }
+  }
+}
+
+const Mask* PoolSnapshot::Serving(std::string_view model) const {
+  const auto it =
+      std::lower_bound(models.begin(), models.end(), model,
+                       [](const auto& entry, std::string_view name) { return entry.first < name; });
+  return it != models.end() && it->first == model ? &it->second : nullptr;
+}
+
+}  // namespace penstock::model

@@ -1,0 +1,61 @@
+// The gateway's request handler: one per loop. Reads the request, asks the director, and hands the
+// rest to a Relay, which lives as long as the exchange.
+//
+// THREADS: loop-bound. OWNS: the loop's client pool, body reader and decision lane.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "api/request.h"
+#include "director/director.h"
+#include "http/client.h"
+#include "http/server.h"
+#include "proxy/models_list.h"
+#include "proxy/request_metrics.h"
+
+namespace penstock::proxy {
+
+// What all loops of one gateway share.
+struct GatewayShared {
+  director::Director& director;
+  RequestMetrics& metrics;
+  http::CallOptions call_options;
+};
+
+class GatewayHandler : public http::Handler {
+ public:
+  GatewayHandler(net::Loop& loop, GatewayShared& shared, uint64_t seed);
+  ~GatewayHandler() override;
+
+  void Handle(http::Exchange& exchange) override;
+
+ private:
+  friend class Relay;
+  void HandleModels(http::Exchange& exchange);
+  void HandleHealth(http::Exchange& exchange);
+  void HandleInference(http::Exchange& exchange, model::Api api);
+  // Ends the exchange with an error in the API's own shape, and counts it.
+  void RespondError(http::Exchange& exchange, model::Api api, const api::ApiError& error,
+                    std::string_view request_id);
+  std::string RequestId(const http::RequestHead& head);
+
+  net::Loop& loop_;
+  GatewayShared& shared_;
+  Random random_;
+  director::Lane lane_;
+  std::unique_ptr<http::Client> client_;
+  api::BodyReader reader_;
+  RequestMetrics::Cache series_;
+  ModelsList models_;
+  SnapshotCell<model::PoolSnapshot>::Reader pool_;
+};
+
+// Errors of the HTTP server itself, in OpenAI's shape; counts them.
+std::string RenderServerError(RequestMetrics& metrics, int status, std::string_view code,
+                              std::string_view message);
+
+}  // namespace penstock::proxy

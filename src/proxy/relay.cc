@@ -1,0 +1,247 @@
+#include "proxy/relay.h"
+
+#include <utility>
+
+#include "telemetry/log.h"
+
+namespace penstock::proxy {
+namespace {
+
+constexpr size_t kKeptBodyBytes = 64 * 1024;
+
+bool ContainsToken(std::string_view list, std::string_view name) {
+  while (!list.empty()) {
+    const size_t comma = list.find(',');
+    if (EqualsIgnoreCase(TrimSpace(list.substr(0, comma)), name)) return true;
+    if (comma == std::string_view::npos) break;
+    list.remove_prefix(comma + 1);
+  }
+  return false;
+}
+
+// A success is the first token; anything else is told apart by the status.
+bool IsRetryableStatus(int status) { return status == 502 || status == 503 || status == 504; }
+
+director::TryFailure FailureOfStatus(int status) {
+  return status == 502   ? director::TryFailure::kStatus502
+         : status == 503 ? director::TryFailure::kStatus503
+                         : director::TryFailure::kStatus504;
+}
+
+api::ApiError ErrorOf(http::CallFailure failure, const std::string& endpoint,
+                      std::string_view message) {
+  const std::string detail = "Engine " + endpoint + ": " + std::string(message) + ".";
+  switch (failure) {
+    case http::CallFailure::kConnect:
+      return {502, "api_error", "engine_unreachable",
+              detail + " No other engine could take the request.", ""};
+    case http::CallFailure::kReset:
+      return {502, "api_error", "engine_reset", detail + " No other engine could take the request.",
+              ""};
+    case http::CallFailure::kTruncated:
+      return {502, "api_error", "engine_truncated", detail, ""};
+    case http::CallFailure::kBadResponse:
+      return {502, "api_error", "engine_bad_response", detail, ""};
+    case http::CallFailure::kTimeout:
+      return {504, "timeout_error", "engine_timeout", detail, ""};
+  }
+  return {502, "api_error", "engine_failed", detail, ""};
+}
+
+}  // namespace
+
+Relay::Relay(GatewayHandler& handler, http::Exchange& exchange,
+             std::unique_ptr<director::Flight> flight, std::vector<api::Splice> splices,
+             RequestSeries& series)
+    : handler_(handler),
+      exchange_(exchange),
+      flight_(std::move(flight)),
+      splices_(std::move(splices)),
+      series_(series) {
+  series_.running.Add(1);
+}
+
+Relay::~Relay() {
+  call_.reset();
+  series_.running.Add(-1);
+}
+
+std::string Relay::EngineHead() const {
+  const http::RequestHead& head = exchange_.head();
+  const std::string_view connection = head.headers.Find("connection");
+  size_t body_bytes = exchange_.body().size();
+  for (const api::Splice& splice : splices_) {
+    body_bytes = body_bytes - (splice.end - splice.begin) + splice.text.size();
+  }
+  std::string out;
+  out.reserve(512);
+  out.append(head.method).append(" ").append(head.target).append(" HTTP/1.1\r\nhost: ");
+  out.append(flight_->target().address).append("\r\n");
+  for (const http::Header& h : head.headers.list) {
+    if (http::IsHopByHop(h.name) || EqualsIgnoreCase(h.name, "host") ||
+        EqualsIgnoreCase(h.name, "expect") || EqualsIgnoreCase(h.name, "x-request-id") ||
+        api::IsControlHeader(h.name) ||
+        (!connection.empty() && ContainsToken(connection, h.name))) {
+      continue;
+    }
+    out.append(h.name).append(": ").append(h.value).append("\r\n");
+  }
+  out.append("x-request-id: ").append(flight_->context().request.id).append("\r\n");
+  if (body_bytes > 0 || head.method == "POST" || head.method == "PUT" || head.method == "PATCH") {
+    out.append("content-length: ").append(std::to_string(body_bytes)).append("\r\n");
+  }
+  out.append("\r\n");
+  return out;
+}
+
+void Relay::Dispatch() {
+  const director::Target& target = flight_->target();
+  call_ = handler_.client_->Send(target.host, target.port, EngineHead(),
+                                 api::ApplySplices(exchange_.body(), splices_),
+                                 handler_.shared_.call_options, *this);
+}
+
+bool Relay::Retry(director::TryFailure failure) {
+  const std::string failed = flight_->target().name;
+  const Time before = handler_.loop_.Now();
+  if (!flight_->OnTryFailed(failure, before)) return false;
+  handler_.shared_.metrics.OnRetry(director::TryFailureName(failure));
+  handler_.shared_.metrics.OnDecision(handler_.loop_.Now() - before,
+                                      flight_->context().request.model, flight_->target().name,
+                                      std::to_string(flight_->target().port));
+  telemetry::log::Info("request is tried on another endpoint",
+                       {{"request_id", flight_->context().request.id},
+                        {"endpoint", failed},
+                        {"reason", director::TryFailureName(failure)},
+                        {"next", flight_->target().name}});
+  Dispatch();
+  return true;
+}
+
+void Relay::EndFlight(director::EndKind kind, int status, std::string_view reason) {
+  if (flight_->ended()) return;
+  if (usage_ != nullptr) usage_->Finish();
+  director::ReportedUsage usage;
+  if (usage_ != nullptr && usage_->usage().found) {
+    const api::Usage& found = usage_->usage();
+    usage = {true, found.input_tokens, found.output_tokens, found.cached_known,
+             found.cached_tokens};
+  }
+  flight_->OnEnd(kind, status, reason, usage, handler_.loop_.Now());
+  RequestMetrics& metrics = handler_.shared_.metrics;
+  metrics.OnEnd(series_, flight_->record(), response_bytes_);
+  if (kind == director::EndKind::kComplete && status < 400) return;
+  const std::string_view code =
+      kind == director::EndKind::kComplete ? "ModelServerError" : director::EndKindName(kind);
+  metrics.OnError(flight_->context().request.model, "default-flow", code);
+}
+
+// --- the client's side
+
+void Relay::OnClientGone() {
+  call_.reset();  // closes the engine's connection: it stops generating
+  EndFlight(director::EndKind::kClientGone, status_, "the client closed the connection");
+}
+
+void Relay::OnDrained() {
+  if (call_ != nullptr) call_->Resume();
+}
+
+// --- the engine's side
+
+void Relay::OnHead(const http::ResponseHead& head) {
+  if (IsRetryableStatus(head.status) && Retry(FailureOfStatus(head.status))) return;
+  status_ = head.status;
+  started_ = true;
+  // Nothing is sent again from here on: a long prompt need not stay in memory while its answer streams.
+  if (exchange_.body().capacity() > kKeptBodyBytes) std::string().swap(exchange_.body());
+  const std::string_view type = head.headers.Find("content-type");
+  is_event_stream_ = type.starts_with("text/event-stream");
+  if (!head.headers.Has("content-encoding") &&
+      flight_->context().request.api != model::Api::kOther) {
+    usage_ = std::make_unique<api::UsageScanner>(is_event_stream_
+                                                     ? api::UsageScanner::Format::kEventStream
+                                                     : api::UsageScanner::Format::kJson);
+  }
+  const std::string_view connection = head.headers.Find("connection");
+  std::vector<http::Header> headers;
+  headers.reserve(head.headers.list.size() + 2);
+  for (const http::Header& h : head.headers.list) {
+    if (http::IsHopByHop(h.name) || EqualsIgnoreCase(h.name, "x-request-id") ||
+        EqualsIgnoreCase(h.name, "date") ||
+        (!connection.empty() && ContainsToken(connection, h.name))) {
+      continue;
+    }
+    headers.push_back(h);
+  }
+  headers.push_back({"x-request-id", flight_->context().request.id});
+  for (const auto& [name, value] : flight_->context().response_headers)
+    headers.push_back({name, value});
+  exchange_.Start(head.status, headers,
+                  head.has_length ? std::optional<uint64_t>(head.content_length) : std::nullopt);
+}
+
+void Relay::OnBody(std::string_view piece) {
+  if (piece.empty()) return;
+  const Time now = handler_.loop_.Now();
+  if (response_bytes_ == 0) {
+    flight_->OnFirstChunk(now);
+  } else if (is_event_stream_) {
+    series_.itl.Observe(ToSeconds(now - last_piece_));
+  }
+  last_piece_ = now;
+  response_bytes_ += piece.size();
+  if (usage_ != nullptr) usage_->Feed(piece);
+  tail_[0] = piece.size() > 1 ? piece[piece.size() - 2] : tail_[1];
+  tail_[1] = piece.back();
+  exchange_.Write(piece);
+  if (exchange_.above_high_watermark()) call_->Pause();
+}
+
+void Relay::OnEnd() {
+  flight_->OnFirstChunk(handler_.loop_.Now());
+  EndFlight(director::EndKind::kComplete, status_, "");
+  call_.reset();
+  exchange_.Finish();  // may destroy this
+}
+
+void Relay::OnFailure(http::CallFailure failure, std::string_view message) {
+  handler_.shared_.metrics.OnEngineFailure(http::CallFailureName(failure));
+  if (started_) {
+    const bool timed_out = failure == http::CallFailure::kTimeout;
+    const api::ApiError error = ErrorOf(failure, flight_->target().name, message);
+    EndFlight(timed_out ? director::EndKind::kTimeout : director::EndKind::kEngineGone, status_,
+              error.message);
+    call_.reset();
+    // A stream that stands between two events can still say why it ends.
+    if (is_event_stream_ && (response_bytes_ == 0 || (tail_[0] == '\n' && tail_[1] == '\n'))) {
+      const model::Api api = flight_->context().request.api;
+      exchange_.Write((api == model::Api::kMessages ? "event: error\ndata: " : "data: ") +
+                      api::RenderError(error, api) + "\n\n");
+    }
+    exchange_.Abort();  // may destroy this
+    return;
+  }
+  if (failure == http::CallFailure::kConnect && Retry(director::TryFailure::kConnect)) return;
+  if (failure == http::CallFailure::kReset && Retry(director::TryFailure::kReset)) return;
+  RespondFailure(failure, message);
+}
+
+void Relay::RespondFailure(http::CallFailure failure, std::string_view message) {
+  const api::ApiError error = ErrorOf(failure, flight_->target().name, message);
+  const std::string id = flight_->context().request.id;
+  const model::Api api = flight_->context().request.api;
+  telemetry::log::Warn("request failed", {{"request_id", id},
+                                          {"endpoint", flight_->target().name},
+                                          {"status", error.status},
+                                          {"reason", message}});
+  if (failure == http::CallFailure::kTimeout)
+    flight_->OnTryFailed(director::TryFailure::kTimeout, handler_.loop_.Now());
+  EndFlight(failure == http::CallFailure::kTimeout ? director::EndKind::kTimeout
+                                                   : director::EndKind::kEngineGone,
+            error.status, error.message);
+  call_.reset();
+  handler_.RespondError(exchange_, api, error, id);  // may destroy this
+}
+
+}  // namespace penstock::proxy

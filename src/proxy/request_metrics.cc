@@ -1,0 +1,165 @@
+#include "proxy/request_metrics.h"
+
+#include <array>
+#include <span>
+#include <vector>
+
+namespace penstock::proxy {
+namespace {
+
+constexpr std::array kLong = {.005, .025, .05,  .1,   .2,    .4,    .6,    .8,   1.,
+                              1.25, 1.5,  2.,   3.,   4.,    5.,    6.,    8.,   10.,
+                              15.,  20.,  30.,  45.,  60.,   120.,  180.,  240., 300.,
+                              360., 480., 600., 900., 1200., 1800., 2700., 3600.};
+constexpr size_t kTtftBuckets = 24;  // kLong up to 120 s
+constexpr std::array kSched = {.0001, .0002, .0005, .001, .002, .005, .01, .02, .05, .1};
+constexpr std::array kRequestBytes = {64.,       128.,       256.,       512.,       1024.,
+                                      2048.,     4096.,      8192.,      16384.,     32768.,
+                                      65536.,    131072.,    262144.,    524288.,    1048576.,
+                                      2097152.,  4194304.,   8388608.,   16777216.,  33554432.,
+                                      67108864., 134217728., 268435456., 536870912., 1073741824.};
+// 32778 is upstream's odd value; dashboards match on it.
+constexpr std::array kInput = {1.,     8.,      16.,     32.,     64.,     128.,   256.,
+                               512.,   1024.,   2048.,   4096.,   8192.,   16384., 32778.,
+                               65536., 131072., 262144., 524288., 1048576.};
+constexpr size_t kResponseByteBuckets = 15;
+constexpr size_t kOutputBuckets = 12;
+constexpr std::array kNormalizedTpot = {.001, .002, .005, .01, .02, .05, .1,
+                                        .2,   .5,   1.,   2.,  5.,  10.};
+constexpr std::array kTpot = {.0005, .00205, .005, .01, .02, .04, .06, .08, .1, .125,
+                              .15,   .2,     .3,   .4,  .5,  .6,  .8,  1.,  2.};
+constexpr std::array kItl = {.001, .005, .01, .02, .04, .06, .08, .1, .15, .2, .3, .5, .75, 1., 2.};
+constexpr size_t kMaxCachedSeries = 1000;
+constexpr std::string_view kPriority = "0";
+
+template <size_t N>
+std::span<const double> First(const std::array<double, N>& buckets, size_t count = N) {
+  return std::span<const double>(buckets).first(count);
+}
+
+std::vector<std::string> Labels() {
+  return {"model_name", "target_model_name", "fairness_id", "priority"};
+}
+std::vector<std::string> LabelsAnd(std::string extra) {
+  std::vector<std::string> labels = Labels();
+  labels.push_back(std::move(extra));
+  return labels;
+}
+
+}  // namespace
+
+RequestMetrics::RequestMetrics(telemetry::Registry& r)
+    : requests_(
+          r.AddCounterFamily("llm_d_epp_request_total", "Requests received, by model.", Labels())),
+      errors_(r.AddCounterFamily("llm_d_epp_request_error_total",
+                                 "Requests that ended in an error, by code.",
+                                 LabelsAnd("error_code"))),
+      running_(r.AddGaugeFamily("llm_d_epp_request_running", "Requests being served.", Labels())),
+      duration_(r.AddHistogramFamily("llm_d_epp_request_duration_seconds",
+                                     "From the request's head to the end of the answer.", Labels(),
+                                     kLong)),
+      request_bytes_(r.AddHistogramFamily("llm_d_epp_request_size_bytes", "Size of request bodies.",
+                                          Labels(), kRequestBytes)),
+      response_bytes_(r.AddHistogramFamily("llm_d_epp_response_size_bytes",
+                                           "Size of response bodies.", Labels(),
+                                           First(kInput, kResponseByteBuckets))),
+      input_tokens_(r.AddHistogramFamily("llm_d_epp_request_input_tokens",
+                                         "Prompt tokens as the engine reports them.", Labels(),
+                                         kInput)),
+      cached_tokens_(r.AddHistogramFamily("llm_d_epp_request_cached_tokens",
+                                          "Prompt tokens that the engine had in its cache.",
+                                          Labels(), kInput)),
+      output_tokens_(r.AddHistogramFamily("llm_d_epp_request_output_tokens",
+                                          "Generated tokens as the engine reports them.", Labels(),
+                                          First(kInput, kOutputBuckets))),
+      normalized_tpot_(r.AddHistogramFamily("llm_d_epp_request_ntpot_seconds",
+                                            "Duration divided by the number of generated tokens.",
+                                            Labels(), kNormalizedTpot)),
+      ttft_(r.AddHistogramFamily("llm_d_epp_request_ttft_seconds",
+                                 "From the request's head to the first byte of the answer's body.",
+                                 LabelsAnd("streaming"), First(kLong, kTtftBuckets))),
+      tpot_(r.AddHistogramFamily("llm_d_epp_request_streaming_tpot_seconds",
+                                 "Time per output token after the first, streaming requests.",
+                                 Labels(), kTpot)),
+      itl_(r.AddHistogramFamily("llm_d_epp_request_streaming_itl_seconds",
+                                "Time between two pieces of a streamed answer.", Labels(), kItl)),
+      decision_seconds_(r.AddHistogram("llm_d_epp_scheduler_e2e_duration_seconds",
+                                       "One scheduling decision, producers included.", kSched)),
+      attempts_(r.AddCounterFamily(
+          "llm_d_epp_scheduler_attempts_total",
+          "Scheduling decisions by result and chosen endpoint.",
+          {"status", "target_model_name", "endpoint_name", "namespace", "port"}, 4000)),
+      client_errors_(r.AddCounterFamily(
+          "penstock_client_errors_total",
+          "Requests refused because of what the client sent, by code.", {"code"})),
+      retries_(r.AddCounterFamily("penstock_retries_total",
+                                  "Requests sent to another endpoint, by why the first try failed.",
+                                  {"reason"})),
+      engine_failures_(r.AddCounterFamily("penstock_engine_failures_total",
+                                          "Tries on an engine that failed, by kind.", {"kind"})) {}
+
+RequestMetrics::~RequestMetrics() = default;
+
+std::unique_ptr<RequestSeries> RequestMetrics::MakeSeries(std::string_view m, std::string_view f) {
+  const std::string_view p = kPriority;
+  return std::unique_ptr<RequestSeries>(new RequestSeries{
+      requests_.With({m, m, f, p}), running_.With({m, m, f, p}), duration_.With({m, m, f, p}),
+      request_bytes_.With({m, m, f, p}), response_bytes_.With({m, m, f, p}),
+      input_tokens_.With({m, m, f, p}), cached_tokens_.With({m, m, f, p}),
+      output_tokens_.With({m, m, f, p}), normalized_tpot_.With({m, m, f, p}),
+      ttft_.With({m, m, f, p, "true"}), ttft_.With({m, m, f, p, "false"}), tpot_.With({m, m, f, p}),
+      itl_.With({m, m, f, p})});
+}
+
+RequestSeries& RequestMetrics::Cache::Find(std::string_view model, std::string_view fairness_id) {
+  key_.assign(model).push_back('\0');
+  key_.append(fairness_id);
+  auto it = series_.find(key_);
+  if (it == series_.end()) {
+    if (series_.size() >= kMaxCachedSeries) {
+      key_.assign("other").push_back('\0');
+      key_.append("other");
+      model = fairness_id = "other";
+      it = series_.find(key_);
+      if (it != series_.end()) return *it->second;
+    }
+    it = series_.emplace(key_, metrics_.MakeSeries(model, fairness_id)).first;
+  }
+  return *it->second;
+}
+
+void RequestMetrics::OnEnd(RequestSeries& series, const director::DecisionRecord& record,
+                           uint64_t response_bytes) {
+  series.duration.Observe(record.e2e_s);
+  series.request_bytes.Observe(static_cast<double>(record.body_bytes));
+  series.response_bytes.Observe(static_cast<double>(response_bytes));
+  if (record.ttft_s >= 0)
+    (record.stream ? series.ttft_streaming : series.ttft_unary).Observe(record.ttft_s);
+  if (!record.usage_known) return;
+  const auto output = static_cast<double>(record.output_tokens);
+  if (record.reported_input_tokens > 0) {
+    series.input_tokens.Observe(static_cast<double>(record.reported_input_tokens));
+  }
+  if (record.cached_known) series.cached_tokens.Observe(static_cast<double>(record.cached_tokens));
+  if (record.output_tokens > 0) {
+    series.output_tokens.Observe(output);
+    series.normalized_tpot.Observe(record.e2e_s / output);
+  }
+  if (record.stream && record.output_tokens > 1 && record.ttft_s >= 0) {
+    series.tpot.Observe((record.e2e_s - record.ttft_s) / (output - 1));
+  }
+}
+
+void RequestMetrics::OnError(std::string_view model, std::string_view fairness_id,
+                             std::string_view code) {
+  errors_.With({model, model, fairness_id, kPriority, code}).Add();
+}
+
+void RequestMetrics::OnDecision(Duration took, std::string_view model, std::string_view endpoint,
+                                std::string_view port) {
+  decision_seconds_.Observe(ToSeconds(took));
+  attempts_.With({endpoint.empty() ? "failure" : "success", model, endpoint, "default", port})
+      .Add();
+}
+
+}  // namespace penstock::proxy
