@@ -1,0 +1,116 @@
+#include <gtest/gtest.h>
+
+#include <array>
+#include <set>
+#include <thread>
+
+#include "core/mask.h"
+#include "core/random.h"
+#include "core/result.h"
+#include "core/snapshot.h"
+#include "core/text.h"
+#include "core/time.h"
+
+namespace penstock {
+namespace {
+
+TEST(Text, NearestFindsATypingMistakeAndRefusesAStranger) {
+  const std::array<std::string_view, 3> names = {"queue-scorer", "prefix-cache-scorer",
+                                                 "random-picker"};
+  EXPECT_EQ(Nearest("queue-scoer", names), "queue-scorer");
+  EXPECT_EQ(Nearest("Random-Picker", names), "random-picker");
+  EXPECT_EQ(Nearest("something-else-entirely", names), "");
+  EXPECT_EQ(DidYouMean("prefx-cache-scorer", names), ", did you mean 'prefix-cache-scorer'?");
+  EXPECT_EQ(DidYouMean("", names), "");
+}
+
+TEST(Text, NumbersAreReadWholeOrNotAtAll) {
+  EXPECT_EQ(ParseUint("18446744073709551615"), UINT64_MAX);
+  for (const char* bad : {"", "-1", "+1", "1 ", " 1", "1e3", "18446744073709551616", "0x10"}) {
+    EXPECT_EQ(ParseUint(bad), std::nullopt) << bad;
+  }
+  EXPECT_EQ(ParseDouble("1.5e3"), 1500.0);
+  for (const char* bad : {"", "nan", "inf", "1.5x", "1e999"})
+    EXPECT_EQ(ParseDouble(bad), std::nullopt) << bad;
+}
+
+TEST(Text, Utf8PrefixNeverCutsASequence) {
+  const std::string_view s = "a\xc3\xa9\xe2\x82\xac";  // a, e acute, euro sign
+  EXPECT_EQ(Utf8Prefix(s, 2), "a");
+  EXPECT_EQ(Utf8Prefix(s, 3), "a\xc3\xa9");
+  EXPECT_EQ(Utf8Prefix(s, 5), "a\xc3\xa9");
+  EXPECT_EQ(Utf8Prefix(s, 99), s);
+}
+
+TEST(Text, HeaderNamesCompareWithoutCase) {
+  EXPECT_TRUE(EqualsIgnoreCase("Content-Length", "content-length"));
+  EXPECT_FALSE(EqualsIgnoreCase("content-length", "content-lengt"));
+  EXPECT_EQ(TrimSpace(" \t a b\r\n"), "a b");
+}
+
+TEST(Random, SameSeedSameNumbersAndBoundsHold) {
+  Random a(7);
+  Random b(7);
+  for (int i = 0; i < 1000; ++i) {
+    EXPECT_EQ(a.Next(), b.Next());
+    EXPECT_LT(a.Below(3), 3u);
+    (void)b.Below(3);
+    const double u = a.Uniform();
+    EXPECT_GE(u, 0);
+    EXPECT_LT(u, 1);
+    (void)b.Uniform();
+  }
+}
+
+TEST(Random, BelowIsUniform) {
+  Random random(1);
+  std::array<int, 8> counts{};
+  for (int i = 0; i < 80'000; ++i) ++counts[random.Below(8)];
+  for (int count : counts) EXPECT_NEAR(count, 10'000, 500);
+}
+
+TEST(Mask, KeepsCountsAndWalksAcrossWords) {
+  Mask mask;
+  mask.Reset(130);
+  EXPECT_TRUE(mask.Empty());
+  for (size_t i : {0u, 63u, 64u, 129u}) mask.Set(i);
+  EXPECT_EQ(mask.Count(), 4u);
+  std::vector<size_t> seen;
+  mask.ForEach([&](size_t i) { seen.push_back(i); });
+  EXPECT_EQ(seen, (std::vector<size_t>{0, 63, 64, 129}));
+  mask.Keep([](size_t i) { return i >= 64; });
+  EXPECT_FALSE(mask.Test(63));
+  EXPECT_TRUE(mask.Test(129));
+  mask.Clear(129);
+  EXPECT_EQ(mask.Count(), 1u);
+}
+
+TEST(SnapshotCell, ReadersSeeWhatWasStored) {
+  SnapshotCell<int> cell(std::make_shared<int>(0));
+  std::jthread writer([&] {
+    for (int i = 1; i <= 1000; ++i) cell.Store(std::make_shared<int>(i));
+  });
+  SnapshotCell<int>::Reader reader;
+  int last = 0;
+  while (last < 1000) {
+    const int now = *reader.Load(cell);
+    EXPECT_GE(now, last);
+    last = now;
+  }
+  EXPECT_EQ(*cell.Get(), 1000);
+}
+
+TEST(Result, EveryCodeHasItsOwnName) {
+  std::set<std::string_view> names;
+  for (int i = 0; i <= static_cast<int>(Code::kInternal); ++i)
+    names.insert(CodeName(static_cast<Code>(i)));
+  EXPECT_EQ(names.size(), static_cast<size_t>(Code::kInternal) + 1);
+}
+
+TEST(Time, SecondsRoundTrip) {
+  EXPECT_DOUBLE_EQ(ToSeconds(FromSeconds(1.25)), 1.25);
+  EXPECT_EQ(FromNanos(ToNanos(Time(seconds(3)))), Time(seconds(3)));
+}
+
+}  // namespace
+}  // namespace penstock
