@@ -1,0 +1,68 @@
+// The KV blocks of one engine: reference counts, a map from content hash to block, and a free list
+// that is at once the cache's least-recently-used order. A block that nobody references keeps its
+// content until it is taken for something else, so a later request can hit it.
+//
+// THREADS: none of its own; one owner. COST: O(1) a block; memory fixed at construction.
+// SOURCE: vLLM V1 KVCacheManager and BlockPool.
+#pragma once
+
+#include <boost/unordered/unordered_flat_map.hpp>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace penstock::engine {
+
+class BlockPool {
+ public:
+  using BlockId = uint32_t;
+
+  explicit BlockPool(uint32_t blocks);
+
+  uint32_t total_blocks() const { return static_cast<uint32_t>(blocks_.size()); }
+  uint32_t free_blocks() const { return free_count_; }  // referenced by nobody, cached or not
+  size_t cached_blocks() const { return by_hash_.size(); }
+  uint32_t references(BlockId block) const { return blocks_[block].references; }
+
+  // The blocks that hold the longest prefix of `hashes`, in order. Nothing is referenced yet.
+  struct Match {
+    std::vector<BlockId> blocks;
+    uint32_t on_free_list = 0;  // of them; referencing these lowers free_blocks()
+  };
+  void Find(std::span<const uint64_t> hashes, Match* match) const;
+
+  void Reference(std::span<const BlockId> blocks);
+  // The least recently used free block, with one reference; its old content is forgotten.
+  // REQUIRES: free_blocks() > 0.
+  BlockId Take();
+  // Says what a block holds. When another block already holds it, that one stays the cached copy.
+  void Publish(BlockId block, uint64_t hash);
+  // Takes it back: the content was never computed.
+  void Unpublish(BlockId block) { Forget(blocks_[block]); }
+  // Drops one reference each. `blocks` are in the order of the sequence: its tail becomes the first
+  // to be reused.
+  void Release(std::span<const BlockId> blocks);
+  // Forgets all cached content that nobody references.
+  void ForgetUnused();
+
+ private:
+  static constexpr BlockId kNone = UINT32_MAX;
+  struct Block {
+    uint64_t hash = 0;
+    uint32_t references = 0;
+    BlockId previous = kNone;
+    BlockId next = kNone;
+    bool cached = false;
+  };
+  void Unlink(BlockId block);
+  void PushBack(BlockId block);
+  void Forget(Block& block);
+
+  std::vector<Block> blocks_;
+  boost::unordered_flat_map<uint64_t, BlockId> by_hash_;
+  BlockId head_ = kNone;
+  BlockId tail_ = kNone;
+  uint32_t free_count_ = 0;
+};
+
+}  // namespace penstock::engine

@@ -1,0 +1,471 @@
+#include "engine/engine.h"
+
+#include <algorithm>
+#include <cassert>
+#include <cmath>
+#include <numbers>
+#include <set>
+#include <string>
+#include <utility>
+
+#include "core/random.h"
+#include "engine/block_pool.h"
+
+namespace penstock::engine {
+namespace {
+
+constexpr uint32_t kMaxLoraIndex = 1023;
+
+struct Sequence {
+  enum class State : uint8_t { kFree, kWaiting, kRunning };
+  Request request;
+  std::vector<BlockPool::BlockId> blocks;
+  uint64_t order = 0;     // of submission; never reused, so it also tells two lives of a slot apart
+  uint32_t computed = 0;  // tokens whose KV is in `blocks` once the step under way is over
+  uint32_t generated = 0;
+  uint32_t published = 0;  // blocks whose content the pool knows
+  bool admitted_before = false;
+  State state = State::kFree;
+
+  uint32_t tokens() const { return request.prompt_tokens + generated; }
+};
+
+// A waiting request; the smallest goes first.
+struct Turn {
+  int32_t priority;
+  uint64_t order;
+  uint32_t slot;
+  friend auto operator<=>(const Turn&, const Turn&) = default;
+};
+
+struct BatchEntry {
+  uint32_t slot;
+  uint32_t chunk;
+  uint64_t order;
+};
+
+Result<> Check(const EngineOptions& o) {
+  const std::pair<const char*, uint32_t> bounds[] = {
+      {"block_size", o.block_size},       {"num_blocks", o.num_blocks},
+      {"max_num_seqs", o.max_num_seqs},   {"max_num_batched_tokens", o.max_num_batched_tokens},
+      {"max_model_len", o.max_model_len}, {"max_loras", o.max_loras},
+      {"max_waiting", o.max_waiting},
+  };
+  for (const auto& [name, value] : bounds) {
+    if (value == 0) return Fail(Code::kInvalidArgument, std::string(name) + " is 0");
+  }
+  const uint64_t capacity = uint64_t{o.num_blocks} * o.block_size;
+  if (capacity < o.max_model_len) {
+    return Fail(Code::kInvalidArgument, "max_model_len " + std::to_string(o.max_model_len) +
+                                            " is above the " + std::to_string(capacity) +
+                                            " tokens that the KV cache holds");
+  }
+  return {};
+}
+
+}  // namespace
+
+class Engine::Impl {
+ public:
+  explicit Impl(const EngineOptions& options)
+      : options_(options), pool_(options.num_blocks), random_(options.seed) {
+    waiting_.resize(1);
+    loads_.resize(1);
+  }
+
+  Result<> Submit(Request request);
+  bool Abort(uint64_t id);
+  void Reset();
+  Step BeginStep();
+  std::span<const Event> EndStep();
+  EngineStats Stats() const;
+
+  const EngineOptions& options() const { return options_; }
+  bool has_work() const { return !running_.empty() || waiting_count_ > 0; }
+  bool in_step() const { return in_step_; }
+  std::span<const LoraLoad> loads() const { return loads_; }
+
+ private:
+  // Schedules the running requests; returns whether one was preempted.
+  bool ScheduleRunning();
+  void AdmitWaiting();
+  bool Admit(uint32_t slot);
+  // Makes room for `target` tokens of a sequence; false when blocks are short (nothing changes).
+  bool Grow(Sequence& sequence, uint32_t target);
+  // Takes back what Grow published for a chunk that will not be computed.
+  void Unpublish(Sequence& sequence, uint32_t chunk);
+  void Preempt(uint32_t slot);
+  uint32_t PickVictim() const;
+  void Schedule(uint32_t slot, uint32_t chunk);
+  uint32_t Chunk(uint32_t wanted) const;
+  // The adapter queue whose head goes next, or nullptr when nobody may be admitted.
+  std::set<Turn>* NextQueue();
+  void Enqueue(uint32_t slot);
+  void ReleaseBlocks(Sequence& sequence);
+  void Free(uint32_t slot);
+  void Emit(std::vector<Event>& to, const Sequence& sequence, Event::Kind kind, uint32_t count);
+  Duration NoisyDuration(const StepLoad& load);
+  Turn TurnOf(uint32_t slot) const {
+    const Sequence& s = sequences_[slot];
+    return {options_.policy == Policy::kPriority ? s.request.priority : 0, s.order, slot};
+  }
+  uint32_t BlocksFor(uint64_t tokens) const {
+    return static_cast<uint32_t>((tokens + options_.block_size - 1) / options_.block_size);
+  }
+
+  const EngineOptions options_;
+  BlockPool pool_;
+  Random random_;
+  std::vector<Sequence> sequences_;
+  std::vector<uint32_t> free_slots_;
+  boost::unordered_flat_map<uint64_t, uint32_t> by_id_;
+  std::vector<std::set<Turn>> waiting_;  // by adapter, so that a blocked one costs nothing
+  std::vector<LoraLoad> loads_;
+  std::vector<uint32_t> running_;  // in the order of admission
+  std::vector<BatchEntry> batch_;
+  std::vector<Event> begin_events_, end_events_;
+  BlockPool::Match match_;
+  StepLoad load_;
+  EngineStats stats_;
+  uint64_t next_order_ = 0;
+  uint32_t waiting_count_ = 0;
+  uint32_t running_loras_ = 0;  // distinct adapters
+  uint32_t budget_ = 0;         // tokens left in the step that is being made
+  bool in_step_ = false;
+};
+
+Result<> Engine::Impl::Submit(Request request) {
+  const uint32_t longest_prompt = options_.max_model_len - (request.output_tokens > 0 ? 1 : 0);
+  if (request.prompt_tokens == 0) return Fail(Code::kOutOfRange, "the prompt has no tokens");
+  if (request.prompt_tokens > longest_prompt) {
+    return Fail(Code::kOutOfRange, "the prompt's " + std::to_string(request.prompt_tokens) +
+                                       " tokens are more than the " +
+                                       std::to_string(longest_prompt) + " that the model takes");
+  }
+  if (request.lora > kMaxLoraIndex) {
+    return Fail(Code::kOutOfRange, "adapter " + std::to_string(request.lora) + " is above " +
+                                       std::to_string(kMaxLoraIndex));
+  }
+  if (waiting_count_ >= options_.max_waiting) {
+    return Fail(Code::kResourceExhausted,
+                std::to_string(waiting_count_) + " requests wait already");
+  }
+  if (by_id_.contains(request.id)) {
+    return Fail(Code::kAlreadyExists, "request " + std::to_string(request.id) + " is running");
+  }
+  const uint32_t room = options_.max_model_len - request.prompt_tokens;
+  if (request.output_tokens > room) {
+    request.output_tokens = room;
+    request.end = FinishReason::kLength;
+  }
+  if (!options_.prefix_caching) request.block_hashes.clear();
+
+  uint32_t slot;
+  if (free_slots_.empty()) {
+    slot = static_cast<uint32_t>(sequences_.size());
+    sequences_.emplace_back();
+  } else {
+    slot = free_slots_.back();
+    free_slots_.pop_back();
+  }
+  by_id_.emplace(request.id, slot);
+  if (request.lora >= waiting_.size()) {
+    waiting_.resize(request.lora + 1);
+    loads_.resize(request.lora + 1);
+  }
+  sequences_[slot].request = std::move(request);
+  sequences_[slot].order = next_order_++;
+  Enqueue(slot);
+  return {};
+}
+
+void Engine::Impl::Enqueue(uint32_t slot) {
+  Sequence& sequence = sequences_[slot];
+  sequence.state = Sequence::State::kWaiting;
+  waiting_[sequence.request.lora].insert(TurnOf(slot));
+  ++loads_[sequence.request.lora].waiting;
+  ++waiting_count_;
+}
+
+bool Engine::Impl::Abort(uint64_t id) {
+  const auto it = by_id_.find(id);
+  if (it == by_id_.end()) return false;
+  const uint32_t slot = it->second;
+  if (sequences_[slot].state == Sequence::State::kRunning) {
+    running_.erase(std::find(running_.begin(), running_.end(), slot));
+  }
+  Free(slot);
+  return true;
+}
+
+void Engine::Impl::Reset() {
+  for (uint32_t slot = 0; slot < sequences_.size(); ++slot) {
+    if (sequences_[slot].state != Sequence::State::kFree) Free(slot);
+  }
+  running_.clear();
+  pool_.ForgetUnused();
+}
+
+// Ends a sequence's life; a running one is taken from running_ by the caller.
+void Engine::Impl::Free(uint32_t slot) {
+  Sequence& sequence = sequences_[slot];
+  LoraLoad& load = loads_[sequence.request.lora];
+  if (sequence.state == Sequence::State::kRunning) {
+    ReleaseBlocks(sequence);
+    if (--load.running == 0 && sequence.request.lora != 0) --running_loras_;
+  } else {
+    waiting_[sequence.request.lora].erase(TurnOf(slot));
+    --load.waiting;
+    --waiting_count_;
+  }
+  by_id_.erase(sequence.request.id);
+  sequence = Sequence();
+  sequence.order = UINT64_MAX;
+  free_slots_.push_back(slot);
+}
+
+void Engine::Impl::ReleaseBlocks(Sequence& sequence) {
+  pool_.Release(sequence.blocks);
+  sequence.blocks.clear();
+  sequence.computed = 0;
+  sequence.published = 0;
+}
+
+Step Engine::Impl::BeginStep() {
+  assert(!in_step_);
+  in_step_ = true;
+  begin_events_.clear();
+  batch_.clear();
+  budget_ = options_.max_num_batched_tokens;
+  const bool preempted = ScheduleRunning();
+  if (!preempted) AdmitWaiting();
+
+  load_ = StepLoad();
+  for (const BatchEntry& entry : batch_) {
+    load_.Add(sequences_[entry.slot].computed - entry.chunk, entry.chunk);
+  }
+  Step step;
+  step.load = load_;
+  step.events = begin_events_;
+  if (load_.sequences > 0) {
+    ++stats_.steps;
+    step.duration = NoisyDuration(load_);
+  }
+  return step;
+}
+
+bool Engine::Impl::ScheduleRunning() {
+  bool preempted = false;
+  for (size_t i = 0; i < running_.size() && budget_ > 0;) {
+    const uint32_t slot = running_[i];
+    Sequence& sequence = sequences_[slot];
+    uint32_t chunk = Chunk(sequence.tokens() - sequence.computed);
+    bool is_running = true;
+    while (!Grow(sequence, sequence.computed + chunk)) {
+      const uint32_t victim = PickVictim();
+      const auto at = std::find(running_.begin(), running_.end(), victim);
+      // A victim before this one was scheduled in this step already; its share is free again.
+      if (at < running_.begin() + static_cast<ptrdiff_t>(i)) {
+        const auto entry = std::find_if(batch_.begin(), batch_.end(),
+                                        [&](const BatchEntry& e) { return e.slot == victim; });
+        budget_ += entry->chunk;
+        Unpublish(sequences_[victim], entry->chunk);
+        batch_.erase(entry);
+        --i;
+      }
+      running_.erase(at);
+      Preempt(victim);
+      preempted = true;
+      if (victim == slot) {
+        is_running = false;
+        break;
+      }
+    }
+    if (!is_running) continue;  // the next one has moved to i
+    Schedule(slot, chunk);
+    ++i;
+  }
+  return preempted;
+}
+
+uint32_t Engine::Impl::Chunk(uint32_t wanted) const {
+  uint32_t chunk = std::min(wanted, budget_);
+  if (options_.long_prefill_tokens > 0) chunk = std::min(chunk, options_.long_prefill_tokens);
+  return chunk;
+}
+
+bool Engine::Impl::Grow(Sequence& sequence, uint32_t target) {
+  const size_t needed = BlocksFor(target);
+  const size_t held = sequence.blocks.size();
+  if (needed > held && needed - held > pool_.free_blocks()) return false;
+  while (sequence.blocks.size() < needed) sequence.blocks.push_back(pool_.Take());
+  // Content counts as present from the step that computes it on: whoever is admitted later in the
+  // same step runs after it.
+  const std::vector<uint64_t>& hashes = sequence.request.block_hashes;
+  const uint32_t full =
+      std::min<uint32_t>(target / options_.block_size, static_cast<uint32_t>(hashes.size()));
+  for (; sequence.published < full; ++sequence.published) {
+    pool_.Publish(sequence.blocks[sequence.published], hashes[sequence.published]);
+  }
+  return true;
+}
+
+uint32_t Engine::Impl::PickVictim() const {
+  if (options_.policy == Policy::kFcfs) return running_.back();
+  return *std::max_element(running_.begin(), running_.end(),
+                           [&](uint32_t a, uint32_t b) { return TurnOf(a) < TurnOf(b); });
+}
+
+void Engine::Impl::Unpublish(Sequence& sequence, uint32_t chunk) {
+  const uint32_t full = (sequence.computed - chunk) / options_.block_size;
+  while (sequence.published > full) {
+    pool_.Unpublish(sequence.blocks[--sequence.published]);
+  }
+}
+
+void Engine::Impl::Preempt(uint32_t slot) {
+  Sequence& sequence = sequences_[slot];
+  ReleaseBlocks(sequence);
+  if (--loads_[sequence.request.lora].running == 0 && sequence.request.lora != 0) --running_loras_;
+  // Its order is older than that of everything that waits for its first turn, so it goes in front.
+  Enqueue(slot);
+  ++stats_.preemptions;
+  Emit(begin_events_, sequence, Event::Kind::kPreempted, sequence.generated);
+}
+
+void Engine::Impl::Schedule(uint32_t slot, uint32_t chunk) {
+  Sequence& sequence = sequences_[slot];
+  sequence.computed += chunk;
+  budget_ -= chunk;
+  batch_.push_back({slot, chunk, sequence.order});
+}
+
+void Engine::Impl::AdmitWaiting() {
+  while (budget_ > 0 && running_.size() < options_.max_num_seqs && waiting_count_ > 0) {
+    std::set<Turn>* queue = NextQueue();
+    if (queue == nullptr) return;
+    // The head of the line waits for its blocks; nobody overtakes it.
+    if (!Admit(queue->begin()->slot)) return;
+  }
+}
+
+std::set<Turn>* Engine::Impl::NextQueue() {
+  std::set<Turn>* best = nullptr;
+  for (uint32_t lora = 0; lora < waiting_.size(); ++lora) {
+    if (waiting_[lora].empty()) continue;
+    const bool blocked =
+        lora != 0 && loads_[lora].running == 0 && running_loras_ >= options_.max_loras;
+    if (blocked) continue;
+    if (best == nullptr || *waiting_[lora].begin() < *best->begin()) best = &waiting_[lora];
+  }
+  return best;
+}
+
+bool Engine::Impl::Admit(uint32_t slot) {
+  Sequence& sequence = sequences_[slot];
+  const uint32_t tokens = sequence.tokens();
+  const std::vector<uint64_t>& hashes = sequence.request.block_hashes;
+  const size_t reusable = std::min<size_t>((tokens - 1) / options_.block_size, hashes.size());
+  pool_.Find({hashes.data(), reusable}, &match_);
+  const uint32_t hit = static_cast<uint32_t>(match_.blocks.size()) * options_.block_size;
+  const uint64_t wanted = BlocksFor(tokens) - match_.blocks.size() + match_.on_free_list;
+  if (wanted > pool_.free_blocks()) return false;
+
+  waiting_[sequence.request.lora].erase(TurnOf(slot));
+  --waiting_count_;
+  LoraLoad& load = loads_[sequence.request.lora];
+  --load.waiting;
+  if (load.running++ == 0 && sequence.request.lora != 0) ++running_loras_;
+  sequence.state = Sequence::State::kRunning;
+  running_.push_back(slot);
+  pool_.Reference(match_.blocks);
+  sequence.blocks.assign(match_.blocks.begin(), match_.blocks.end());
+  sequence.published = static_cast<uint32_t>(match_.blocks.size());
+  sequence.computed = hit;
+  if (!sequence.admitted_before) {
+    sequence.admitted_before = true;
+    stats_.prefix_query_tokens += tokens;
+    stats_.prefix_hit_tokens += hit;
+  }
+  Emit(begin_events_, sequence, Event::Kind::kScheduled, hit);
+  const uint32_t chunk = Chunk(tokens - hit);
+  [[maybe_unused]] const bool grown = Grow(sequence, hit + chunk);
+  assert(grown);
+  Schedule(slot, chunk);
+  return true;
+}
+
+std::span<const Event> Engine::Impl::EndStep() {
+  assert(in_step_);
+  in_step_ = false;
+  end_events_.clear();
+  bool finished = false;
+  for (const BatchEntry& entry : batch_) {
+    Sequence& sequence = sequences_[entry.slot];
+    if (sequence.order != entry.order) continue;          // aborted during the step
+    if (sequence.computed < sequence.tokens()) continue;  // more chunks of the prompt to come
+    if (sequence.generated == 0) stats_.prompt_tokens += sequence.request.prompt_tokens;
+    if (sequence.generated < sequence.request.output_tokens) {
+      ++sequence.generated;
+      ++stats_.generation_tokens;
+      Emit(end_events_, sequence, Event::Kind::kToken, sequence.generated);
+    }
+    if (sequence.generated == sequence.request.output_tokens) {
+      Emit(end_events_, sequence, Event::Kind::kFinished, sequence.generated);
+      Free(entry.slot);
+      finished = true;
+    }
+  }
+  if (finished) {
+    std::erase_if(running_, [&](uint32_t slot) {
+      return sequences_[slot].state != Sequence::State::kRunning;
+    });
+  }
+  batch_.clear();
+  return end_events_;
+}
+
+void Engine::Impl::Emit(std::vector<Event>& to, const Sequence& sequence, Event::Kind kind,
+                        uint32_t count) {
+  to.push_back({sequence.request.id, kind, sequence.request.end, count});
+}
+
+Duration Engine::Impl::NoisyDuration(const StepLoad& load) {
+  double seconds = StepSeconds(options_.costs, load);
+  if (options_.costs.noise > 0) {
+    // Box and Muller; 1 - u keeps the logarithm finite.
+    const double radius = std::sqrt(-2 * std::log(1 - random_.Uniform()));
+    const double normal = radius * std::cos(2 * std::numbers::pi * random_.Uniform());
+    seconds *= std::clamp(1 + options_.costs.noise * normal, 0.5, 2.0);
+  }
+  return FromSeconds(seconds);
+}
+
+EngineStats Engine::Impl::Stats() const {
+  EngineStats stats = stats_;
+  stats.running = static_cast<uint32_t>(running_.size());
+  stats.waiting = waiting_count_;
+  stats.num_blocks = pool_.total_blocks();
+  stats.used_blocks = pool_.total_blocks() - pool_.free_blocks();
+  return stats;
+}
+
+Result<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& options) {
+  if (Result<> ok = Check(options); !ok) return std::unexpected(ok.error());
+  return std::unique_ptr<Engine>(new Engine(std::make_unique<Impl>(options)));
+}
+
+Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Engine::~Engine() = default;
+Result<> Engine::Submit(Request request) { return impl_->Submit(std::move(request)); }
+bool Engine::Abort(uint64_t id) { return impl_->Abort(id); }
+void Engine::Reset() { impl_->Reset(); }
+bool Engine::HasWork() const { return impl_->has_work(); }
+Step Engine::BeginStep() { return impl_->BeginStep(); }
+std::span<const Event> Engine::EndStep() { return impl_->EndStep(); }
+bool Engine::in_step() const { return impl_->in_step(); }
+EngineStats Engine::Stats() const { return impl_->Stats(); }
+std::span<const Engine::LoraLoad> Engine::LoraLoads() const { return impl_->loads(); }
+const EngineOptions& Engine::options() const { return impl_->options(); }
+
+}  // namespace penstock::engine

@@ -1,0 +1,72 @@
+// How long one step of an engine takes: a floor that the weights' streaming sets, a part per new
+// token, attention of the decodes over their contexts, attention of the prefill chunks, and small
+// fixed costs.
+//
+//   T = max(floor, base + per_token n) + constant + decode_context Σctx m + per_sequence B
+//       + prefill_attention Σ chunk (history + chunk/2) + all_reduce + all_reduce_per_token n
+//
+// n is the number of new tokens in the step, B the number of sequences; m is the mixed factor when
+// a prefill chunk shares the step with decodes, else 1.
+//
+// THREADS: const from any thread.
+// SOURCE: a fit to kernel tables that were measured on vLLM 0.19 (each profile says which).
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "core/time.h"
+
+namespace penstock::engine {
+
+struct StepCosts {
+  double floor_ms = 0;
+  double base_ms = 0;
+  double per_token_us = 0;
+  double constant_ms = 0;
+  double decode_context_ns = 0;     // per token of context of each decode
+  double per_sequence_us = 0;       // sampling, output processing
+  double prefill_attention_ns = 0;  // per pair of a chunk's token and a token it attends to
+  double mixed_factor = 1;          // on decode_context_ns when a chunk shares the step
+  double all_reduce_ms = 0;         // per step, what the other terms do not hold
+  double all_reduce_per_token_us = 0;
+  double noise = 0;  // relative standard deviation of a step
+};
+
+// What one step works on.
+struct StepLoad {
+  uint64_t new_tokens = 0;
+  uint32_t sequences = 0;
+  uint32_t prefill_chunks = 0;  // sequences with more than one new token
+  uint64_t decode_context_tokens = 0;
+  double prefill_pairs = 0;  // Σ chunk (history + chunk/2)
+
+  // A sequence with `computed` tokens in its cache that gets `chunk` new ones. A chunk of one token
+  // is what the kernels see as a decode.
+  void Add(uint64_t computed, uint64_t chunk) {
+    new_tokens += chunk;
+    ++sequences;
+    if (chunk == 1) {
+      decode_context_tokens += computed + 1;
+    } else {
+      ++prefill_chunks;
+      const double c = static_cast<double>(chunk);
+      prefill_pairs += c * (static_cast<double>(computed) + c / 2);
+    }
+  }
+};
+
+// Without noise. UNITS: seconds.
+inline double StepSeconds(const StepCosts& costs, const StepLoad& load) {
+  const double n = static_cast<double>(load.new_tokens);
+  const double mixed = load.prefill_chunks > 0 ? costs.mixed_factor : 1.0;
+  const double ms =
+      std::max(costs.floor_ms, costs.base_ms + costs.per_token_us * n * 1e-3) + costs.constant_ms +
+      costs.decode_context_ns * 1e-6 * mixed * static_cast<double>(load.decode_context_tokens) +
+      costs.per_sequence_us * 1e-3 * load.sequences +
+      costs.prefill_attention_ns * 1e-6 * load.prefill_pairs + costs.all_reduce_ms +
+      costs.all_reduce_per_token_us * n * 1e-3;
+  return ms * 1e-3;
+}
+
+}  // namespace penstock::engine
