@@ -25,6 +25,10 @@ struct FieldRow {
 template <class T>
 std::vector<FieldRow> Fields(std::string_view prefix = {});
 
+// The same as a JSON schema (draft 2020-12), indented, with a newline at the end.
+template <class T>
+std::string JsonSchema(std::string_view title);
+
 }  // namespace penstock::config
 
 #include "config/document_impl.h"  // IWYU pragma: export
