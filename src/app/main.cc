@@ -20,15 +20,20 @@ struct Command {
 };
 
 constexpr Command kCommands[] = {
-    {"serve", "the gateway: HTTP in, the right engine picked, streams out", penstock::app::RunServe},
-    {"demo", "gateway, simulated engines, traffic and live page in one process", penstock::app::RunDemo},
+    {"serve", "the gateway: HTTP in, the right engine picked, streams out",
+     penstock::app::RunServe},
+    {"demo", "gateway, simulated engines, traffic and live page in one process",
+     penstock::app::RunDemo},
     {"sim", "simulated engines that speak vLLM's HTTP API", penstock::app::RunSim},
-    {"traffic", "realistic chat traffic against a gateway on this machine", penstock::app::RunTraffic},
+    {"traffic", "realistic chat traffic against a gateway on this machine",
+     penstock::app::RunTraffic},
     {"docs", "write the generated reference into a folder", penstock::app::RunDocs},
 };
 
 void PrintHelp(std::FILE* out) {
-  std::fprintf(out, "penstock %s: an inference router for fleets of LLM engines\n\nUsage: penstock COMMAND [flags]\n\n",
+  std::fprintf(out,
+               "penstock %s: an inference router for fleets of LLM engines\n\nUsage: penstock "
+               "COMMAND [flags]\n\n",
                PENSTOCK_VERSION);
   for (const Command& command : kCommands) {
     std::fprintf(out, "  %-9.*s %.*s\n", static_cast<int>(command.name.size()), command.name.data(),
@@ -64,6 +69,7 @@ int main(int argc, char** argv) {
   }
   std::string_view names[std::size(kCommands)];
   for (size_t i = 0; i < std::size(kCommands); ++i) names[i] = kCommands[i].name;
-  std::fprintf(stderr, "penstock: unknown command '%s'%s\n", argv[1], penstock::DidYouMean(name, names).c_str());
+  std::fprintf(stderr, "penstock: unknown command '%s'%s\n", argv[1],
+               penstock::DidYouMean(name, names).c_str());
   return 2;
 }

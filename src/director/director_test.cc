@@ -71,7 +71,8 @@ struct Rig {
     std::vector<EndpointSpec> specs;
     for (int i = 0; i < endpoints; ++i) specs.push_back(Spec(i));
     EXPECT_TRUE(fleet.Replace(std::move(specs)).has_value());
-    for (const auto& e : fleet.snapshot().Get()->endpoints) {
+    const auto pool = fleet.snapshot().Get();
+    for (const auto& e : pool->endpoints) {
       fleet.Scraped(e.slot, {}, Time());
       fleet.ModelsRead(e.slot, {"llama"}, R"({"id":"llama"})");
     }
@@ -211,11 +212,12 @@ TEST(Fleet, AReturningAddressGetsItsOldSlotAndLedgersSurvive) {
   // A newcomer does not get a slot that still has requests in flight.
   without.push_back(Spec(7));
   ASSERT_TRUE(rig.fleet.Replace(without).has_value());
-  for (const auto& e : rig.fleet.snapshot().Get()->endpoints) EXPECT_NE(e.slot, slot);
+  auto pool = rig.fleet.snapshot().Get();
+  for (const auto& e : pool->endpoints) EXPECT_NE(e.slot, slot);
   ASSERT_TRUE(rig.fleet.Replace({Spec(0), Spec(1)}).has_value());
   bool found = false;
-  for (const auto& e : rig.fleet.snapshot().Get()->endpoints)
-    found |= e.slot == slot && e.spec.name == name;
+  pool = rig.fleet.snapshot().Get();
+  for (const auto& e : pool->endpoints) found |= e.slot == slot && e.spec.name == name;
   EXPECT_TRUE(found);
   a.flight->OnEnd(EndKind::kComplete, 200, "", {}, Time());
   EXPECT_EQ(rig.Requests(slot), 0);
