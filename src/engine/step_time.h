@@ -15,6 +15,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "config/describe.h"
 #include "core/time.h"
 
 namespace penstock::engine {
@@ -31,6 +32,35 @@ struct StepCosts {
   double all_reduce_ms = 0;         // per step, what the other terms do not hold
   double all_reduce_per_token_us = 0;
   double noise = 0;  // relative standard deviation of a step
+
+  template <class V>
+  void Describe(V& v) {
+    v.Field("floorMs", floor_ms,
+            {.text = "A step takes at least this: streaming the weights.", .unit = "ms", .min = 0});
+    v.Field("baseMs", base_ms,
+            {.text = "Beyond the knee, a step takes this and perTokenUs per new token.",
+             .unit = "ms",
+             .min = 0});
+    v.Field("perTokenUs", per_token_us,
+            {.text = "Matrix products of one new token.", .unit = "us", .min = 0});
+    v.Field("constantMs", constant_ms, {.text = "Added to every step.", .unit = "ms", .min = 0});
+    v.Field("decodeContextNs", decode_context_ns,
+            {.text = "Attention of a decode, per token of its context.", .unit = "ns", .min = 0});
+    v.Field("perSequenceUs", per_sequence_us,
+            {.text = "Sampling and output processing of one sequence.", .unit = "us", .min = 0});
+    v.Field("prefillAttentionNs", prefill_attention_ns,
+            {.text = "Attention of a prefill chunk, per pair of tokens.", .unit = "ns", .min = 0});
+    v.Field("mixedFactor", mixed_factor,
+            {.text = "Factor on decodeContextNs in steps that also prefill.", .min = 1});
+    v.Field("allReduceMs", all_reduce_ms,
+            {.text = "Collectives of one step that the other terms do not hold.",
+             .unit = "ms",
+             .min = 0});
+    v.Field("allReducePerTokenUs", all_reduce_per_token_us,
+            {.text = "Collectives, per new token.", .unit = "us", .min = 0});
+    v.Field("noise", noise,
+            {.text = "Relative standard deviation of a step's time.", .min = 0, .max = 0.5});
+  }
 };
 
 // What one step works on.

@@ -1,0 +1,96 @@
+#include "engine/profile.h"
+
+#include <algorithm>
+#include <fstream>
+#include <iterator>
+#include <span>
+#include <utility>
+
+#include "config/parse.h"
+#include "core/text.h"
+#include "embedded/profiles.h"
+#include "wire/yaml.h"
+
+namespace penstock::engine {
+namespace {
+
+constexpr std::string_view kSuffix = ".yaml";
+constexpr std::streamsize kMaxFileBytes = 1 << 20;
+
+Result<std::string> ReadFile(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) return Fail(Code::kNotFound, "profile '" + path + "' cannot be opened");
+  std::string text(kMaxFileBytes + 1, '\0');
+  file.read(text.data(), kMaxFileBytes + 1);
+  if (file.gcount() > kMaxFileBytes || file.bad()) {
+    return Fail(Code::kInvalidArgument, "profile '" + path + "' is not a file of at most 1 MiB");
+  }
+  text.resize(static_cast<size_t>(file.gcount()));
+  return text;
+}
+
+std::string_view Stem(std::string_view file) {
+  return file.substr(0, file.size() - kSuffix.size());
+}
+
+}  // namespace
+
+EngineOptions Profile::Options() const {
+  EngineOptions options;
+  options.block_size = kv_cache.block_size;
+  options.num_blocks = kv_cache.blocks;
+  options.max_num_seqs = scheduler.max_num_seqs;
+  options.max_num_batched_tokens = scheduler.max_num_batched_tokens;
+  options.long_prefill_tokens = scheduler.long_prefill_tokens;
+  options.max_model_len = scheduler.max_model_len;
+  options.max_loras = scheduler.max_loras;
+  options.max_waiting = scheduler.max_waiting;
+  options.costs = step_time;
+  return options;
+}
+
+Result<Profile> ParseProfile(std::string_view yaml, std::string_view file_name) {
+  auto tree = wire::ParseYaml(yaml, file_name);
+  if (!tree) return std::unexpected(std::move(tree.error()));
+  Profile profile;
+  config::Diagnostics diagnostics;
+  diagnostics.file = std::string(file_name);
+  if (!config::ParseInto(*tree, "", &profile, &diagnostics)) {
+    std::string message;
+    for (const std::string& error : diagnostics.errors) {
+      if (!message.empty()) message += '\n';
+      message += error;
+    }
+    return Fail(Code::kInvalidArgument, std::move(message));
+  }
+  if (auto engine = Engine::Create(profile.Options()); !engine) {
+    return Fail(engine.error().code, std::string(file_name) + ": " + engine.error().message);
+  }
+  return profile;
+}
+
+Result<Profile> LoadProfile(std::string_view name_or_path) {
+  if (name_or_path.find('/') != std::string_view::npos || name_or_path.ends_with(kSuffix)) {
+    auto text = ReadFile(std::string(name_or_path));
+    if (!text) return std::unexpected(std::move(text.error()));
+    return ParseProfile(*text, name_or_path);
+  }
+  for (const EmbeddedFile& file : ProfileFiles()) {
+    if (Stem(file.name) == name_or_path) return ParseProfile(file.bytes, file.name);
+  }
+  const std::vector<std::string> names = BuiltinProfileNames();
+  const std::vector<std::string_view> views(names.begin(), names.end());
+  std::string message = "no profile '" + std::string(name_or_path) + "'" +
+                        DidYouMean(name_or_path, views) + "; there are";
+  for (const std::string& name : names) message += " " + name;
+  return Fail(Code::kNotFound, std::move(message));
+}
+
+std::vector<std::string> BuiltinProfileNames() {
+  std::vector<std::string> names;
+  for (const EmbeddedFile& file : ProfileFiles()) names.emplace_back(Stem(file.name));
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+}  // namespace penstock::engine

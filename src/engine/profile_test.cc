@@ -1,0 +1,85 @@
+#include "engine/profile.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace penstock::engine {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr std::string_view kMinimal = R"(name: p
+model: m
+origin: nowhere
+quality: guess
+scheduler: {maxModelLen: 160}
+kvCache: {blocks: 10}
+stepTime: {floorMs: 2.5, decodeContextNs: 42}
+)";
+
+TEST(Profile, BuiltinsLoadAndCarryTheirFileName) {
+  const auto names = BuiltinProfileNames();
+  EXPECT_THAT(names, testing::IsSupersetOf({"h100-qwen3-32b-tp2", "rtx4090-llama-3.1-8b",
+                                            "rtxpro6000-llama-3.1-8b"}));
+  for (const std::string& name : names) {
+    auto profile = LoadProfile(name);
+    ASSERT_TRUE(profile.has_value()) << profile.error().message;
+    EXPECT_EQ(profile->name, name);
+    EXPECT_GT(profile->step_time.floor_ms, 0);
+  }
+}
+
+// The profile's own anchor: 8192 tokens of prefill in about 412 ms, and 298 thousand tokens of KV.
+TEST(Profile, H100HoldsItsAnchor) {
+  const auto profile = LoadProfile("h100-qwen3-32b-tp2");
+  ASSERT_TRUE(profile.has_value()) << profile.error().message;
+  StepLoad load;
+  load.Add(0, 8192);
+  EXPECT_NEAR(StepSeconds(profile->step_time, load), 0.412, 0.001);
+  StepLoad at_the_knee;
+  at_the_knee.new_tokens = 200;
+  StepLoad one;
+  one.new_tokens = 1;
+  EXPECT_DOUBLE_EQ(StepSeconds(profile->step_time, one), 0.0135);
+  EXPECT_NEAR(StepSeconds(profile->step_time, at_the_knee), 0.0135, 1e-9);
+  EXPECT_EQ(profile->kv_cache.blocks * profile->kv_cache.block_size, 298'000u);
+  EXPECT_EQ(profile->Options().max_num_batched_tokens, 8192u);
+}
+
+TEST(Profile, ReadsEveryPart) {
+  const auto profile = ParseProfile(kMinimal, "p.yaml");
+  ASSERT_TRUE(profile.has_value()) << profile.error().message;
+  const EngineOptions options = profile->Options();
+  EXPECT_EQ(options.num_blocks, 10u);
+  EXPECT_EQ(options.max_model_len, 160u);
+  EXPECT_EQ(options.costs.floor_ms, 2.5);
+  EXPECT_EQ(options.costs.decode_context_ns, 42);
+}
+
+TEST(Profile, SaysWhereAMistakeIs) {
+  std::string text(kMinimal);
+  text.replace(text.find("floorMs"), 7, "floorms");
+  const auto unknown = ParseProfile(text, "p.yaml");
+  ASSERT_FALSE(unknown.has_value());
+  EXPECT_THAT(unknown.error().message, HasSubstr("p.yaml:7:"));
+  EXPECT_THAT(unknown.error().message, HasSubstr("floorMs"));
+
+  text = kMinimal;
+  text.replace(text.find("guess"), 5, "sure!");
+  EXPECT_FALSE(ParseProfile(text, "p.yaml").has_value());
+
+  text = kMinimal;
+  text.replace(text.find("160"), 3, "161");
+  EXPECT_THAT(ParseProfile(text, "p.yaml").error().message, HasSubstr("160 tokens"));
+}
+
+TEST(Profile, AnUnknownNameListsTheKnownOnes) {
+  const auto profile = LoadProfile("h100-qwen3-32b-tp1");
+  ASSERT_FALSE(profile.has_value());
+  EXPECT_EQ(profile.error().code, Code::kNotFound);
+  EXPECT_THAT(profile.error().message, HasSubstr("did you mean 'h100-qwen3-32b-tp2'"));
+  EXPECT_EQ(LoadProfile("./no/such.yaml").error().code, Code::kNotFound);
+}
+
+}  // namespace
+}  // namespace penstock::engine
