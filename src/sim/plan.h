@@ -1,0 +1,33 @@
+// Decides what an engine will answer before it runs: how long, which words, why it ends, and which
+// KV blocks prompt and answer fill.
+//
+// The same prompt, seed and choice give the same answer on every engine of a fleet.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "engine/engine.h"
+#include "sim/request.h"
+#include "sim/text.h"
+
+namespace penstock::sim {
+
+struct Voice {
+  uint64_t seed = 1;
+  uint32_t median_output_tokens = 192;  // of answers that no limit cuts
+};
+
+struct Plan {
+  engine::Request request;  // id is the caller's to set
+  std::string text;
+  std::vector<uint32_t> ends;  // bytes of text that may be shown once token i is there
+  std::string stop_text;       // the stop sequence that ends it, or ""
+};
+
+// REQUIRES: `job` comes from ParseJob, so the prompt fits.
+Plan MakePlan(const Job& job, size_t prompt, uint32_t choice, const Voice& voice,
+              const engine::EngineOptions& options);
+
+}  // namespace penstock::sim
