@@ -54,6 +54,26 @@ std::optional<uint64_t> ParseMagnitude(std::string_view s) {
   return value;
 }
 
+// "64MiB", "10MB": a whole number and a unit.
+std::optional<uint64_t> ParseSize(std::string_view s) {
+  static constexpr std::array<std::pair<std::string_view, uint64_t>, 8> kUnits = {
+      {{"KiB", 1ull << 10},
+       {"MiB", 1ull << 20},
+       {"GiB", 1ull << 30},
+       {"TiB", 1ull << 40},
+       {"KB", 1'000},
+       {"MB", 1'000'000},
+       {"GB", 1'000'000'000},
+       {"TB", 1'000'000'000'000}}};
+  for (const auto& [name, factor] : kUnits) {
+    if (!s.ends_with(name)) continue;
+    const auto count = ParseUint(TrimSpace(s.substr(0, s.size() - name.size())));
+    if (!count || *count > std::numeric_limits<uint64_t>::max() / factor) return std::nullopt;
+    return *count * factor;
+  }
+  return std::nullopt;
+}
+
 std::optional<double> ParseReal(std::string_view s) {
   if (s.starts_with('+')) {
     s.remove_prefix(1);
@@ -137,9 +157,15 @@ bool ReadSigned(const ReadContext& context, const YamlNode& node, int64_t min, i
 }
 
 bool ReadUnsigned(const ReadContext& context, const YamlNode& node, uint64_t max, uint64_t* out) {
+  const bool is_size = context.doc.unit == "bytes";
   std::string_view digits = IsPlain(node) ? std::string_view(node.scalar) : std::string_view();
   if (digits.starts_with('+')) digits.remove_prefix(1);
-  const std::optional<uint64_t> value = ParseMagnitude(digits);
+  std::optional<uint64_t> value = ParseMagnitude(digits);
+  if (!value && is_size && node.kind == YamlNode::Kind::kScalar) value = ParseSize(node.scalar);
+  if (!value && is_size) {
+    return context.Fail(
+        node, fmt::format("must be a size such as 65536, 64KiB or 1GB, not {}", Shown(node)));
+  }
   if (!value) {
     const char* what = digits.starts_with('-') ? "0 or a positive whole number" : "a whole number";
     return context.Fail(node, fmt::format("must be {}, not {}", what, Shown(node)));
