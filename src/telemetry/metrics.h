@@ -55,6 +55,7 @@ class Histogram {
   // Linear interpolation inside the bucket, as Prometheus does; 0 when empty. q in [0, 1].
   double Quantile(double q) const;
   std::vector<uint64_t> Buckets() const;  // not cumulative; the last one is +Inf
+  std::span<const double> bounds() const { return bounds_; }
 
  private:
   struct Stripes;

@@ -1,0 +1,151 @@
+#include "telemetry/log.h"
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <iterator>
+
+namespace penstock::telemetry::log {
+namespace {
+
+std::atomic<Level> g_level{Level::kInfo};
+std::atomic<Format> g_format{Format::kText};
+
+constexpr std::array<std::string_view, 5> kLevelNames = {"debug", "info", "warn", "error", "off"};
+constexpr std::array<std::string_view, 4> kLevelLetters = {"DEBUG", "INFO ", "WARN ", "ERROR"};
+
+// Length of the valid UTF-8 sequence at `s[0]`, or 0.
+size_t SequenceLength(std::string_view s) {
+  const auto byte = [&](size_t i) { return static_cast<unsigned char>(s[i]); };
+  const unsigned char first = byte(0);
+  if (first < 0x80) return 1;
+  const size_t length = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
+  if (first < 0xc2 || first > 0xf4 || s.size() < length) return 0;
+  for (size_t i = 1; i < length; ++i) {
+    if ((byte(i) & 0xc0) != 0x80) return 0;
+  }
+  if (first == 0xe0 && byte(1) < 0xa0) return 0;
+  if (first == 0xed && byte(1) > 0x9f) return 0;
+  if (first == 0xf0 && byte(1) < 0x90) return 0;
+  if (first == 0xf4 && byte(1) > 0x8f) return 0;
+  return length;
+}
+
+// Escaped for a JSON string; invalid UTF-8 becomes U+FFFD, so that a line is valid whatever it
+// quotes.
+void AppendJsonText(std::string& out, std::string_view s) {
+  out += '"';
+  while (!s.empty()) {
+    const size_t length = SequenceLength(s);
+    if (length == 0) {
+      out += "\xef\xbf\xbd";
+      s.remove_prefix(1);
+      continue;
+    }
+    const char c = s[0];
+    if (c == '"' || c == '\\') {
+      out += '\\';
+      out += c;
+    } else if (static_cast<unsigned char>(c) < 0x20) {
+      fmt::format_to(std::back_inserter(out), "\\u{:04x}", static_cast<unsigned char>(c));
+    } else {
+      out.append(s.substr(0, length));
+    }
+    s.remove_prefix(length);
+  }
+  out += '"';
+}
+
+bool IsPlain(std::string_view s) {
+  if (s.empty()) return false;
+  for (char c : s) {
+    if (static_cast<unsigned char>(c) <= 0x20 || c == '"' || c == '=' || c == '\\' || c == 0x7f)
+      return false;
+  }
+  return true;
+}
+
+void AppendValue(std::string& out, const Field& field, Format format) {
+  std::visit(
+      [&](const auto& value) {
+        using T = std::decay_t<decltype(value)>;
+        if constexpr (std::is_same_v<T, std::string_view>) {
+          if (format == Format::kText && IsPlain(value) && SequenceLength(value) != 0) {
+            out.append(value);
+          } else {
+            AppendJsonText(out, value);
+          }
+        } else if constexpr (std::is_same_v<T, double>) {
+          const bool is_finite = value - value == 0;  // JSON has no NaN
+          out += is_finite ? fmt::format("{}", value) : "null";
+        } else {
+          fmt::format_to(std::back_inserter(out), "{}", value);
+        }
+      },
+      field.value);
+}
+
+}  // namespace
+
+void Configure(Level level, Format format) {
+  g_level.store(level, std::memory_order_relaxed);
+  g_format.store(format, std::memory_order_relaxed);
+}
+
+Result<Level> ParseLevel(std::string_view name) {
+  for (size_t i = 0; i < kLevelNames.size(); ++i) {
+    if (kLevelNames[i] == name) return static_cast<Level>(i);
+  }
+  return Fail(Code::kInvalidArgument,
+              "log level '" + std::string(name) + "' is not one of debug, info, warn, error, off");
+}
+
+Result<Format> ParseFormat(std::string_view name) {
+  if (name == "text") return Format::kText;
+  if (name == "json") return Format::kJson;
+  return Fail(Code::kInvalidArgument,
+              "log format '" + std::string(name) + "' is not one of text, json");
+}
+
+bool Enabled(Level level) { return level >= g_level.load(std::memory_order_relaxed); }
+
+void Write(Level level, std::string_view event, std::initializer_list<Field> fields) {
+  if (!Enabled(level) || level == Level::kOff) return;
+  const Format format = g_format.load(std::memory_order_relaxed);
+  const auto now =
+      std::chrono::time_point_cast<std::chrono::milliseconds>(std::chrono::system_clock::now());
+  const std::string stamp =
+      fmt::format("{:%Y-%m-%dT%H:%M:%S}Z", fmt::gmtime(std::chrono::system_clock::to_time_t(now)));
+  const auto millis = static_cast<int>(now.time_since_epoch().count() % 1000);
+  std::string line;
+  line.reserve(256);
+  const auto index = static_cast<size_t>(level);
+  if (format == Format::kJson) {
+    line = fmt::format("{{\"ts\":\"{}.{:03}Z\",\"level\":\"{}\",\"event\":", stamp.substr(0, 19),
+                       millis, kLevelNames[index]);
+    AppendJsonText(line, event);
+    for (const Field& field : fields) {
+      line += ',';
+      AppendJsonText(line, field.key);
+      line += ':';
+      AppendValue(line, field, format);
+    }
+    line += "}\n";
+  } else {
+    line = fmt::format("{}.{:03}Z {} {}", stamp.substr(0, 19), millis, kLevelLetters[index], event);
+    for (const Field& field : fields) {
+      line.append(" ").append(field.key).append("=");
+      AppendValue(line, field, format);
+    }
+    line += '\n';
+  }
+  // One write, so that lines of several threads do not mix. There is nobody to tell when stderr is
+  // gone.
+  if (::write(STDERR_FILENO, line.data(), line.size()) < 0) return;
+}
+
+}  // namespace penstock::telemetry::log

@@ -1,0 +1,404 @@
+#include "telemetry/metrics.h"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cassert>
+#include <charconv>
+#include <cmath>
+#include <deque>
+#include <map>
+#include <mutex>
+#include <shared_mutex>
+#include <unordered_map>
+
+namespace penstock::telemetry {
+namespace {
+
+constexpr size_t kStripes = 8;
+
+// Threads are dealt out over the stripes in the order in which they first count something.
+size_t MyStripe() {
+  static std::atomic<size_t> next{0};
+  thread_local const size_t mine = next.fetch_add(1, std::memory_order_relaxed) % kStripes;
+  return mine;
+}
+
+void AppendNumber(std::string& out, double value) {
+  if (std::isnan(value)) {
+    out += "NaN";
+  } else if (std::isinf(value)) {
+    out += value > 0 ? "+Inf" : "-Inf";
+  } else {
+    std::array<char, 32> text;
+    const auto [end, error] = std::to_chars(text.data(), text.data() + text.size(), value);
+    out.append(text.data(), error == std::errc() ? end : text.data());
+  }
+}
+
+void AppendEscaped(std::string& out, std::string_view text, bool quote) {
+  for (char c : text) {
+    if (c == '\\') {
+      out += "\\\\";
+    } else if (c == '\n') {
+      out += "\\n";
+    } else if (c == '"' && quote) {
+      out += "\\\"";
+    } else {
+      out += c;
+    }
+  }
+}
+
+// `model="a",code="b"`, without braces.
+std::string RenderLabels(const std::vector<std::string>& names,
+                         std::span<const std::string> values) {
+  std::string out;
+  for (size_t i = 0; i < names.size(); ++i) {
+    if (i > 0) out += ',';
+    out.append(names[i]).append("=\"");
+    AppendEscaped(out, values[i], true);
+    out += '"';
+  }
+  return out;
+}
+
+void AppendSample(std::string& out, std::string_view name, std::string_view labels, double value) {
+  out += name;
+  if (!labels.empty()) out.append("{").append(labels).append("}");
+  out += ' ';
+  AppendNumber(out, value);
+  out += '\n';
+}
+
+void AppendMetric(std::string& out, std::string_view name, std::string_view labels,
+                  const Counter& counter) {
+  AppendSample(out, name, labels, static_cast<double>(counter.Value()));
+}
+
+void AppendMetric(std::string& out, std::string_view name, std::string_view labels,
+                  const Gauge& gauge) {
+  AppendSample(out, name, labels, gauge.Value());
+}
+
+void AppendMetric(std::string& out, std::string_view name, std::string_view labels,
+                  const Histogram& histogram) {
+  const std::string bucket = std::string(name) + "_bucket";
+  const std::vector<uint64_t> counts = histogram.Buckets();
+  const std::span<const double> bounds = histogram.bounds();
+  uint64_t sum = 0;
+  for (size_t i = 0; i < counts.size(); ++i) {
+    sum += counts[i];
+    std::string with_le(labels);
+    if (!with_le.empty()) with_le += ',';
+    with_le += "le=\"";
+    AppendNumber(with_le, i < bounds.size() ? bounds[i] : INFINITY);
+    with_le += '"';
+    AppendSample(out, bucket, with_le, static_cast<double>(sum));
+  }
+  AppendSample(out, std::string(name) + "_sum", labels, histogram.Sum());
+  AppendSample(out, std::string(name) + "_count", labels, static_cast<double>(sum));
+}
+
+}  // namespace
+
+// --- Counter
+
+struct Counter::Stripes {
+  struct alignas(64) Cell {
+    std::atomic<uint64_t> value{0};
+  };
+  std::array<Cell, kStripes> cells;
+};
+
+Counter::Counter() : stripes_(std::make_unique<Stripes>()) {}
+Counter::~Counter() = default;
+
+void Counter::Add(uint64_t n) {
+  stripes_->cells[MyStripe()].value.fetch_add(n, std::memory_order_relaxed);
+}
+
+uint64_t Counter::Value() const {
+  uint64_t sum = 0;
+  for (const auto& cell : stripes_->cells) sum += cell.value.load(std::memory_order_relaxed);
+  return sum;
+}
+
+// --- Gauge
+
+void Gauge::Set(double value) { value_.store(value, std::memory_order_relaxed); }
+void Gauge::Add(double delta) { value_.fetch_add(delta, std::memory_order_relaxed); }
+double Gauge::Value() const { return value_.load(std::memory_order_relaxed); }
+
+// --- Histogram
+
+// One allocation of kStripes rows; a row is the buckets and the sum, rounded up to cache lines.
+struct Histogram::Stripes {
+  explicit Stripes(size_t buckets) : row((buckets + 1 + 7) / 8 * 8), cells(row * kStripes) {}
+  std::atomic<uint64_t>& Bucket(size_t stripe, size_t i) { return cells[stripe * row + i]; }
+  size_t row;
+  std::vector<std::atomic<uint64_t>> cells;
+  struct alignas(64) Sum {
+    std::atomic<double> value{0};
+  };
+  std::array<Sum, kStripes> sums;
+};
+
+Histogram::Histogram(std::span<const double> upper_bounds)
+    : bounds_(upper_bounds.begin(), upper_bounds.end()),
+      stripes_(std::make_unique<Stripes>(bounds_.size() + 1)) {
+  assert(std::is_sorted(bounds_.begin(), bounds_.end()));
+}
+Histogram::~Histogram() = default;
+
+void Histogram::Observe(double value) {
+  const size_t bucket = static_cast<size_t>(
+      std::lower_bound(bounds_.begin(), bounds_.end(), value) - bounds_.begin());
+  const size_t stripe = MyStripe();
+  stripes_->Bucket(stripe, bucket).fetch_add(1, std::memory_order_relaxed);
+  stripes_->sums[stripe].value.fetch_add(value, std::memory_order_relaxed);
+}
+
+std::vector<uint64_t> Histogram::Buckets() const {
+  std::vector<uint64_t> counts(bounds_.size() + 1);
+  for (size_t stripe = 0; stripe < kStripes; ++stripe) {
+    for (size_t i = 0; i < counts.size(); ++i) {
+      counts[i] += stripes_->Bucket(stripe, i).load(std::memory_order_relaxed);
+    }
+  }
+  return counts;
+}
+
+uint64_t Histogram::Count() const {
+  uint64_t sum = 0;
+  for (uint64_t count : Buckets()) sum += count;
+  return sum;
+}
+
+double Histogram::Sum() const {
+  double sum = 0;
+  for (const auto& cell : stripes_->sums) sum += cell.value.load(std::memory_order_relaxed);
+  return sum;
+}
+
+double Histogram::Quantile(double q) const {
+  const std::vector<uint64_t> counts = Buckets();
+  uint64_t total = 0;
+  for (uint64_t count : counts) total += count;
+  if (total == 0 || bounds_.empty()) return 0;
+  const double rank = q * static_cast<double>(total);
+  double below = 0;
+  for (size_t i = 0; i < bounds_.size(); ++i) {
+    const auto here = static_cast<double>(counts[i]);
+    if (here > 0 && below + here >= rank) {
+      const double low = i == 0 ? 0 : bounds_[i - 1];
+      return low + (bounds_[i] - low) * std::clamp((rank - below) / here, 0.0, 1.0);
+    }
+    below += here;
+  }
+  return bounds_.back();
+}
+
+// --- families
+
+namespace {
+
+class FamilyBase {
+ public:
+  virtual ~FamilyBase() = default;
+  virtual void Expose(std::string& out) const = 0;
+  std::string name, type, help;
+  std::vector<std::string> label_names;
+};
+
+template <class M>
+class FamilyImpl : public Family<M>, public FamilyBase {
+ public:
+  FamilyImpl(size_t max_series, std::vector<double> bounds)
+      : max_series_(std::max<size_t>(1, max_series)), bounds_(std::move(bounds)) {}
+
+  M& With(LabelValues values) override {
+    assert(values.size() == label_names.size());
+    thread_local std::string key;
+    MakeKey(values, key);
+    {
+      std::shared_lock lock(mutex_);
+      const auto it = series_.find(key);
+      if (it != series_.end()) return *it->second.metric;
+    }
+    std::unique_lock lock(mutex_);
+    const auto it = series_.find(key);
+    if (it != series_.end()) return *it->second.metric;
+    if (series_.size() >= max_series_) return Overflow();
+    return Make(key, std::vector<std::string>(values.begin(), values.end()));
+  }
+
+  void Remove(LabelValues values) override {
+    std::string key;
+    MakeKey(values, key);
+    std::unique_lock lock(mutex_);
+    const auto it = series_.find(key);
+    if (it == series_.end()) return;
+    // Somebody may still hold the reference: the metric stays, only its exposition ends.
+    retired_.push_back(std::move(it->second.metric));
+    if (retired_.size() > kMaxRetired) retired_.pop_front();
+    series_.erase(it);
+  }
+
+  void Expose(std::string& out) const override {
+    std::shared_lock lock(mutex_);
+    std::vector<const Series*> sorted;
+    sorted.reserve(series_.size());
+    for (const auto& [key, series] : series_) sorted.push_back(&series);
+    std::sort(sorted.begin(), sorted.end(),
+              [](const Series* a, const Series* b) { return a->labels < b->labels; });
+    for (const Series* series : sorted) AppendMetric(out, name, series->labels, *series->metric);
+  }
+
+ private:
+  static constexpr size_t kMaxRetired = 4096;
+  struct Series {
+    std::string labels;
+    std::unique_ptr<M> metric;
+  };
+
+  static void MakeKey(LabelValues values, std::string& key) {
+    key.clear();
+    for (std::string_view value : values) key.append(value).push_back('\xff');  // never in UTF-8
+  }
+
+  std::unique_ptr<M> MakeMetric() const {
+    if constexpr (std::is_same_v<M, Histogram>) {
+      return std::make_unique<M>(bounds_);
+    } else {
+      return std::make_unique<M>();
+    }
+  }
+
+  M& Make(const std::string& key, std::vector<std::string> values) {
+    Series& series = series_[key];
+    series.labels = RenderLabels(label_names, values);
+    series.metric = MakeMetric();
+    return *series.metric;
+  }
+
+  M& Overflow() {
+    const std::vector<std::string> values(label_names.size(), "other");
+    std::string key;
+    for (const std::string& value : values) key.append(value).push_back('\xff');
+    const auto it = series_.find(key);
+    return it != series_.end() ? *it->second.metric : Make(key, values);
+  }
+
+  const size_t max_series_;
+  const std::vector<double> bounds_;
+  // Shared by look-ups, exclusive for a new series only.
+  mutable std::shared_mutex mutex_;
+  std::unordered_map<std::string, Series> series_;
+  std::deque<std::unique_ptr<M>> retired_;
+};
+
+template <class M>
+constexpr const char* TypeName() {
+  if constexpr (std::is_same_v<M, Counter>) return "counter";
+  if constexpr (std::is_same_v<M, Gauge>) return "gauge";
+  return "histogram";
+}
+
+}  // namespace
+
+// --- Registry
+
+struct Registry::Impl {
+  template <class M>
+  FamilyImpl<M>& Add(std::string_view name, std::string_view help,
+                     std::vector<std::string> label_names, std::span<const double> bounds,
+                     size_t max_series) {
+    std::unique_lock lock(mutex);
+    const auto it = families.find(name);
+    if (it != families.end()) {
+      auto* existing = dynamic_cast<FamilyImpl<M>*>(it->second.get());
+      assert(existing != nullptr && existing->label_names == label_names);
+      return *existing;
+    }
+    auto family = std::make_unique<FamilyImpl<M>>(
+        max_series, std::vector<double>(bounds.begin(), bounds.end()));
+    family->name = name;
+    family->help = help;
+    family->type = TypeName<M>();
+    family->label_names = std::move(label_names);
+    FamilyImpl<M>& reference = *family;
+    families.emplace(std::string(name), std::move(family));
+    return reference;
+  }
+
+  // Registration and exposition; never on a request's path.
+  mutable std::mutex mutex;
+  std::map<std::string, std::unique_ptr<FamilyBase>, std::less<>> families;
+  std::vector<std::function<void()>> refreshers;
+};
+
+Registry::Registry() : impl_(std::make_unique<Impl>()) {}
+Registry::~Registry() = default;
+
+Counter& Registry::AddCounter(std::string_view name, std::string_view help) {
+  return impl_->Add<Counter>(name, help, {}, {}, 1).With({});
+}
+Gauge& Registry::AddGauge(std::string_view name, std::string_view help) {
+  return impl_->Add<Gauge>(name, help, {}, {}, 1).With({});
+}
+Histogram& Registry::AddHistogram(std::string_view name, std::string_view help,
+                                  std::span<const double> bounds) {
+  return impl_->Add<Histogram>(name, help, {}, bounds, 1).With({});
+}
+Family<Counter>& Registry::AddCounterFamily(std::string_view name, std::string_view help,
+                                            std::vector<std::string> label_names,
+                                            size_t max_series) {
+  return impl_->Add<Counter>(name, help, std::move(label_names), {}, max_series);
+}
+Family<Gauge>& Registry::AddGaugeFamily(std::string_view name, std::string_view help,
+                                        std::vector<std::string> label_names, size_t max_series) {
+  return impl_->Add<Gauge>(name, help, std::move(label_names), {}, max_series);
+}
+Family<Histogram>& Registry::AddHistogramFamily(std::string_view name, std::string_view help,
+                                                std::vector<std::string> label_names,
+                                                std::span<const double> bounds, size_t max_series) {
+  return impl_->Add<Histogram>(name, help, std::move(label_names), bounds, max_series);
+}
+
+void Registry::OnCollect(std::function<void()> refresh) {
+  std::unique_lock lock(impl_->mutex);
+  impl_->refreshers.push_back(std::move(refresh));
+}
+
+std::string Registry::Expose() {
+  std::vector<std::function<void()>> refreshers;
+  {
+    std::unique_lock lock(impl_->mutex);
+    refreshers = impl_->refreshers;
+  }
+  for (const auto& refresh : refreshers) refresh();
+  std::string out;
+  std::unique_lock lock(impl_->mutex);
+  for (const auto& [name, family] : impl_->families) {
+    out.append("# HELP ").append(name).append(" ");
+    AppendEscaped(out, family->help, false);
+    out.append("\n# TYPE ").append(name).append(" ").append(family->type).append("\n");
+    family->Expose(out);
+  }
+  return out;
+}
+
+std::vector<Registry::Row> Registry::Rows() const {
+  std::vector<Row> rows;
+  std::unique_lock lock(impl_->mutex);
+  for (const auto& [name, family] : impl_->families) {
+    std::string labels;
+    for (const std::string& label : family->label_names)
+      labels += (labels.empty() ? "" : ", ") + label;
+    rows.push_back({name, family->type, labels, family->help});
+  }
+  return rows;
+}
+
+}  // namespace penstock::telemetry

@@ -1,0 +1,135 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <array>
+#include <thread>
+#include <vector>
+
+#include "telemetry/log.h"
+#include "telemetry/metrics.h"
+
+namespace penstock::telemetry {
+namespace {
+
+using testing::HasSubstr;
+
+TEST(Counter, AddsUpOverThreads) {
+  Counter counter;
+  {
+    std::vector<std::jthread> threads;
+    for (int t = 0; t < 10; ++t) {
+      threads.emplace_back([&] {
+        for (int i = 0; i < 1000; ++i) counter.Add();
+      });
+    }
+  }
+  EXPECT_EQ(counter.Value(), 10'000u);
+}
+
+TEST(Histogram, CountsIntoTheRightBucketAndInterpolates) {
+  const std::array bounds = {1.0, 2.0, 4.0};
+  Histogram histogram(bounds);
+  for (double value : {0.5, 1.0, 1.5, 3.0, 100.0}) histogram.Observe(value);
+  EXPECT_EQ(histogram.Buckets(),
+            (std::vector<uint64_t>{2, 1, 1, 1}));  // a bound belongs to its bucket
+  EXPECT_EQ(histogram.Count(), 5u);
+  EXPECT_DOUBLE_EQ(histogram.Sum(), 106.0);
+  EXPECT_DOUBLE_EQ(histogram.Quantile(0.2), 0.5);
+  EXPECT_DOUBLE_EQ(histogram.Quantile(1.0), 4.0);
+  EXPECT_DOUBLE_EQ(Histogram(bounds).Quantile(0.5), 0.0);
+}
+
+TEST(Registry, ExposesSortedEscapedText) {
+  Registry registry;
+  registry.AddGauge("b_gauge", "A gauge.").Set(1.5);
+  registry.AddCounterFamily("a_total", "Line\nbreak.", {"x"}).With({"q\"\\\n"}).Add(3);
+  const std::array bounds = {0.1};
+  registry.AddHistogram("c_seconds", "Time.", bounds).Observe(0.05);
+  EXPECT_EQ(registry.Expose(),
+            "# HELP a_total Line\\nbreak.\n# TYPE a_total counter\na_total{x=\"q\\\"\\\\\\n\"} 3\n"
+            "# HELP b_gauge A gauge.\n# TYPE b_gauge gauge\nb_gauge 1.5\n"
+            "# HELP c_seconds Time.\n# TYPE c_seconds histogram\nc_seconds_bucket{le=\"0.1\"} 1\n"
+            "c_seconds_bucket{le=\"+Inf\"} 1\nc_seconds_sum 0.05\nc_seconds_count 1\n");
+}
+
+TEST(Registry, SeriesBeyondTheLimitAreCountedAsOther) {
+  Registry registry;
+  Family<Counter>& family = registry.AddCounterFamily("n_total", "N.", {"model"}, 2);
+  for (const char* model : {"a", "b", "c", "d"}) family.With({model}).Add();
+  EXPECT_EQ(family.With({"a"}).Value(), 1u);
+  EXPECT_THAT(registry.Expose(), HasSubstr("n_total{model=\"other\"} 2"));
+}
+
+TEST(Registry, ARemovedSeriesIsNotExposedAndItsReferenceStaysUsable) {
+  Registry registry;
+  Family<Gauge>& family = registry.AddGaugeFamily("g", "G.", {"endpoint"});
+  Gauge& gauge = family.With({"a"});
+  gauge.Set(1);
+  family.Remove({"a"});
+  gauge.Set(2);
+  EXPECT_THAT(registry.Expose(), testing::Not(HasSubstr("g{")));
+}
+
+TEST(Registry, TheSameNameGivesTheSameMetricAndRefreshersRun) {
+  Registry registry;
+  EXPECT_EQ(&registry.AddCounter("x_total", "X."), &registry.AddCounter("x_total", "X."));
+  Gauge& gauge = registry.AddGauge("y", "Y.");
+  registry.OnCollect([&] { gauge.Set(7); });
+  EXPECT_THAT(registry.Expose(), HasSubstr("y 7\n"));
+  EXPECT_EQ(registry.Rows().size(), 2u);
+}
+
+TEST(Registry, ManyThreadsMayMakeAndReadSeries) {
+  Registry registry;
+  Family<Counter>& family = registry.AddCounterFamily("t_total", "T.", {"k"}, 50);
+  {
+    std::vector<std::jthread> threads;
+    for (int t = 0; t < 4; ++t) {
+      threads.emplace_back([&, t] {
+        for (int i = 0; i < 500; ++i) family.With({std::to_string((i + t) % 80)}).Add();
+      });
+    }
+    threads.emplace_back([&] {
+      for (int i = 0; i < 50; ++i) (void)registry.Expose();
+    });
+  }
+  uint64_t sum = family.With({"other"}).Value();
+  for (int i = 0; i < 80; ++i) {
+    const std::string key = std::to_string(i);
+    if (&family.With({key}) != &family.With({"other"})) sum += family.With({key}).Value();
+  }
+  EXPECT_EQ(sum, 2000u);
+}
+
+TEST(Log, LevelsAndFormatsAreNamed) {
+  EXPECT_EQ(*log::ParseLevel("warn"), log::Level::kWarn);
+  EXPECT_THAT(log::ParseLevel("loud").error().message, HasSubstr("debug, info, warn, error, off"));
+  EXPECT_FALSE(log::ParseFormat("xml").has_value());
+}
+
+TEST(Log, JsonLinesAreValidWhateverTheyQuote) {
+  log::Configure(log::Level::kInfo, log::Format::kJson);
+  testing::internal::CaptureStderr();
+  log::Warn("odd \"text\"\n", {{"bytes", std::string_view("\xff\x01\xc3\xa9", 4)},
+                               {"n", 3},
+                               {"nan", 0.0 / 0.0},
+                               {"ok", true}});
+  log::Debug("not written");
+  const std::string line = testing::internal::GetCapturedStderr();
+  log::Configure(log::Level::kInfo, log::Format::kText);
+  EXPECT_THAT(line, HasSubstr(R"("event":"odd \"text\"\u000a")"));
+  EXPECT_THAT(
+      line,
+      HasSubstr("\"bytes\":\"\xef\xbf\xbd\\u0001\xc3\xa9\",\"n\":3,\"nan\":null,\"ok\":true}\n"));
+  EXPECT_EQ(std::count(line.begin(), line.end(), '\n'), 1);
+}
+
+TEST(Log, TextLinesQuoteOnlyWhatNeedsIt) {
+  testing::internal::CaptureStderr();
+  log::Info("ready", {{"address", "127.0.0.1:80"}, {"why", "two words"}});
+  EXPECT_THAT(testing::internal::GetCapturedStderr(),
+              HasSubstr("INFO  ready address=127.0.0.1:80 why=\"two words\"\n"));
+}
+
+}  // namespace
+}  // namespace penstock::telemetry
