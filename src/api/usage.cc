@@ -1,0 +1,87 @@
+#include "api/usage.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "core/text.h"
+
+namespace penstock::api {
+namespace {
+
+constexpr size_t kMaxCarryBytes = 64 << 10;
+constexpr std::string_view kData = "data:";
+
+bool Contains(std::string_view text, std::string_view word) {
+  return memmem(text.data(), text.size(), word.data(), word.size()) != nullptr;
+}
+
+// Every count that the finder knows has a name that ends so.
+bool MayMatter(std::string_view json) {
+  return Contains(json, "_tokens\"") || Contains(json, "\"error\"");
+}
+
+}  // namespace
+
+void UsageScanner::Feed(std::string_view piece) {
+  if (format_ == Format::kJson) return finder_.Feed(piece);
+  while (!piece.empty()) {
+    const size_t end = piece.find('\n');
+    if (end == std::string_view::npos) return FeedEnd(piece);
+    const std::string_view line = piece.substr(0, end);
+    piece.remove_prefix(end + 1);
+    if (in_long_line_) {
+      if (is_long_event_) finder_.Feed(line);
+      in_long_line_ = false;
+    } else if (carry_.empty()) {
+      Line(line);
+    } else {
+      FeedEnd(line);
+      if (!in_long_line_) Line(carry_);
+      in_long_line_ = false;
+      carry_.clear();
+    }
+  }
+}
+
+// A line goes on, and its end is not yet known.
+void UsageScanner::FeedEnd(std::string_view rest) {
+  if (!in_long_line_ && carry_.size() + rest.size() <= kMaxCarryBytes) {
+    carry_ += rest;
+    return;
+  }
+  if (!in_long_line_) {
+    in_long_line_ = true;
+    // The first bytes, which tell an event, are in the carry unless it is empty.
+    if (carry_.size() < kData.size()) {
+      const size_t missing = std::min(kData.size() - carry_.size(), rest.size());
+      carry_ += rest.substr(0, missing);
+      rest.remove_prefix(missing);
+    }
+    is_long_event_ = carry_.starts_with(kData);
+    if (is_long_event_) {
+      ++events_;
+      finder_.NextText();
+      finder_.Feed(std::string_view(carry_).substr(kData.size()));
+    }
+    carry_ = {};
+  }
+  if (is_long_event_) finder_.Feed(rest);
+}
+
+void UsageScanner::Finish() {
+  if (format_ == Format::kJson || in_long_line_) return;
+  if (!carry_.empty()) Line(carry_);
+  carry_.clear();
+}
+
+void UsageScanner::Line(std::string_view line) {
+  if (!line.starts_with(kData)) return;
+  line.remove_prefix(kData.size());
+  if (TrimSpace(line) == "[DONE]") return;
+  ++events_;
+  if (!MayMatter(line)) return;
+  finder_.NextText();
+  finder_.Feed(line);
+}
+
+}  // namespace penstock::api
