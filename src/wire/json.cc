@@ -2,6 +2,7 @@
 
 #include <charconv>
 #include <cmath>
+#include <cstring>
 
 namespace penstock::wire {
 namespace {
@@ -54,6 +55,14 @@ void AppendControl(unsigned char c, std::string* out) {
 size_t ValidUtf8Length(std::string_view text) {
   size_t at = 0;
   while (at < text.size()) {
+    uint64_t eight = 0;
+    if (text.size() - at >= sizeof(eight)) {
+      std::memcpy(&eight, text.data() + at, sizeof(eight));
+      if ((eight & 0x8080808080808080) == 0) {
+        at += sizeof(eight);
+        continue;
+      }
+    }
     const size_t length = SequenceLength(text.substr(at));
     if (length == 0) return at;
     at += length;

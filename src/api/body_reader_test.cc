@@ -1,0 +1,367 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <rapidcheck/gtest.h>
+#include <simdjson.h>
+
+#include "api/request.h"
+
+namespace penstock::api {
+namespace {
+
+using model::Api;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+struct Outcome {
+  model::Request request;
+  std::vector<Splice> splices;
+  std::expected<void, ApiError> read;
+  // The prompt with '|' before each part and '#' before each sequence.
+  std::string prompt;
+};
+
+Outcome Read(Api api, const std::string& body) {
+  static BodyReader reader;
+  Outcome outcome;
+  outcome.read = reader.Read(api, body, &outcome.request, &outcome.splices);
+  for (const model::PromptPart& part : outcome.request.prompt) {
+    outcome.prompt += part.starts_sequence ? '#' : '|';
+    outcome.prompt += part.bytes;
+  }
+  outcome.request.prompt = {};
+  return outcome;
+}
+
+std::string Forwarded(const std::string& body, const std::vector<Splice>& splices) {
+  std::string whole;
+  for (std::string_view piece : ApplySplices(body, splices)) whole += piece;
+  return whole;
+}
+
+TEST(BodyReader, ReadsChat) {
+  const Outcome outcome = Read(Api::kChatCompletions, R"({
+    "messages": [{"role": "system", "content": "Be kind."},
+                 {"content": [{"type": "text", "text": "a\n\u00e9"}, "b"], "role": "user"},
+                 {"role": "assistant", "content": null, "tool_calls": [{"id": "1"}]}],
+    "tools": [ {"type": "function"} ], "stream": true, "max_tokens": 7,
+    "max_completion_tokens": 9, "cache_salt": "s\u0061lt", "model": "llama\/8b", "n": 1})");
+  ASSERT_TRUE(outcome.read) << outcome.read.error().message;
+  EXPECT_EQ(outcome.prompt,
+            "|[ {\"type\": \"function\"} ]|system|Be kind.|user|a\n\xC3\xA9|b"
+            "|assistant|[{\"id\": \"1\"}]");
+  EXPECT_EQ(outcome.request.model, "llama/8b");
+  EXPECT_TRUE(outcome.request.stream);
+  EXPECT_EQ(outcome.request.max_output_tokens, 9u);
+  EXPECT_EQ(outcome.request.cache_salt, "salt");
+  EXPECT_EQ(outcome.request.extra_tokens, 0u);
+  EXPECT_TRUE(outcome.splices.empty());
+}
+
+TEST(BodyReader, TakesStringsWithoutEscapesFromTheBody) {
+  const std::string body = R"({"model":"m","prompt":"no escapes in here"})";
+  BodyReader reader;
+  model::Request request;
+  std::vector<Splice> splices;
+  ASSERT_TRUE(reader.Read(Api::kCompletions, body, &request, &splices));
+  ASSERT_EQ(request.prompt.size(), 1u);
+  EXPECT_GE(request.prompt[0].bytes.data(), body.data());
+  EXPECT_LT(request.prompt[0].bytes.data(), body.data() + body.size());
+}
+
+TEST(BodyReader, ReadsThePromptOfEveryApi) {
+  struct Case {
+    Api api;
+    std::string body, prompt;
+  };
+  const Case cases[] = {
+      {Api::kCompletions, R"("prompt":"hi")", "|hi"},
+      {Api::kCompletions, R"("prompt":["a","","c"])", "#a##c"},
+      {Api::kCompletions, R"("prompt":[])", ""},
+      {Api::kCompletions, R"("prompt":[65,16706,4294967295])",
+       std::string("|A\0\0\0BA\0\0\xFF\xFF\xFF\xFF", 13)},
+      {Api::kCompletions, R"("prompt":[[65],[],[66]])", std::string("#A\0\0\0##B\0\0\0", 11)},
+      {Api::kCompletions, R"("prompt":null,"prompt_embeds":"QQ=="})", "|\"QQ==\""},
+      {Api::kResponses, R"("input":"hi","instructions":"be","tools":[1])", "|be|[1]|hi"},
+      {Api::kResponses,
+       R"("input":[{"role":"user","content":[{"type":"input_text","text":"x"}]},
+          {"type":"function_call","name":"f","arguments":"{}"},
+          {"type":"function_call_output","output":"42"}])",
+       "|user|x||{}||42"},
+      {Api::kEmbeddings, R"("input":["a","b"])", "#a#b"},
+      {Api::kEmbeddings, R"("messages":[{"role":"user","content":"x"}])", "|user|x"},
+      {Api::kMessages,
+       R"("messages":[{"role":"user","content":[{"type":"tool_result","content":[{"text":"r"}]}]},
+          {"role":"assistant","content":[{"type":"tool_use","input":{"a":1}}]}],
+          "system":[{"type":"text","text":"s"}],"tools":[])",
+       "|s|[]|user|r|assistant|{\"a\":1}"},
+      {Api::kMessages, R"("system":"s","messages":[{"role":"user","content":"x"}])", "|s|user|x"},
+      {Api::kTokenize, R"("prompt":"p")", "|p"},
+      {Api::kTokenize, R"("messages":[{"role":"user","content":"x"}])", "|user|x"},
+      {Api::kRerank, R"("documents":["d",{"text":"e"}],"query":"q")", "#q#d#|e"},
+      {Api::kScore, R"("text_1":"q","text_2":["a","b"])", "#q#a#b"},
+      {Api::kScore, R"("queries":["q"],"documents":"d")", "#q#d"},
+  };
+  for (const Case& c : cases) {
+    const std::string body = R"({"model":"m",)" + c.body + "}";
+    const Outcome outcome = Read(c.api, body);
+    EXPECT_TRUE(outcome.read) << body << ": " << outcome.read.error().message;
+    EXPECT_EQ(outcome.prompt, c.prompt) << body;
+  }
+}
+
+TEST(BodyReader, CountsMediaAndKeepsTheirDataOut) {
+  const std::string data = "data:image/png;base64," + std::string(5000, 'A');
+  const auto body = [](const std::string& url) {
+    return R"({"model":"m","messages":[{"role":"user","content":[
+      {"type":"image_url","image_url":{"url":")" +
+           url + R"(","detail":"low"}},{"type":"text","text":"what?"}]}]})";
+  };
+  const Outcome inlined = Read(Api::kChatCompletions, body(data));
+  ASSERT_TRUE(inlined.read);
+  EXPECT_EQ(inlined.prompt.size(), sizeof("|user|0123456789abcdef|what?") - 1);
+  EXPECT_EQ(inlined.request.extra_tokens, 225u);
+  EXPECT_EQ(Read(Api::kChatCompletions, body(data)).prompt, inlined.prompt);
+  EXPECT_NE(Read(Api::kChatCompletions, body(data + "B")).prompt, inlined.prompt);
+  EXPECT_EQ(Read(Api::kChatCompletions, body("http://h/a.png")).prompt,
+            "|user|http://h/a.png|what?");
+
+  const Outcome mixed = Read(Api::kChatCompletions, R"({"model":"m","messages":[{"role":"user",
+    "content":[{"video_url":{"url":"v"}},{"input_audio":{"data":"QQ==","format":"wav"}},
+               {"image_url":"i"},{"image_url":null}]}]})");
+  EXPECT_EQ(mixed.request.extra_tokens, 4500u + 250u + 225u);
+}
+
+TEST(BodyReader, LetsTheLastOfEqualFieldsCount) {
+  const Outcome outcome = Read(Api::kChatCompletions, R"({"model":"a","stream":true,
+    "messages":[{"role":"user","content":[{"image_url":"i"},{"text":"x"}]}],"max_tokens":5,
+    "mod\u0065l":"b","stream":false,"max_tokens":null,
+    "messages":[{"role":"x","content":[{"image_url":"j"}],"role":"user","content":"y"}]})");
+  ASSERT_TRUE(outcome.read) << outcome.read.error().message;
+  EXPECT_EQ(outcome.request.model, "b");
+  EXPECT_FALSE(outcome.request.stream);
+  EXPECT_EQ(outcome.request.max_output_tokens, 0u);
+  EXPECT_EQ(outcome.request.extra_tokens, 0u);
+  EXPECT_EQ(outcome.prompt, "|user|y");
+  EXPECT_EQ(Read(Api::kCompletions, R"({"model":"a","prompt":"p","model":null})").read.error().code,
+            "missing_field");
+}
+
+TEST(BodyReader, IgnoresTokenLimitsThatAreNone) {
+  const auto limit = [](const std::string& fields) {
+    return Read(Api::kCompletions, R"({"model":"m","prompt":"p",)" + fields + "}")
+        .request.max_output_tokens;
+  };
+  EXPECT_EQ(limit(R"("max_tokens":12)"), 12u);
+  EXPECT_EQ(limit(R"("max_tokens":12.0)"), 12u);
+  EXPECT_EQ(limit(R"("max_tokens":1e2)"), 100u);
+  EXPECT_EQ(limit(R"("max_tokens":12.5)"), 0u);
+  EXPECT_EQ(limit(R"("max_tokens":-1)"), 0u);
+  EXPECT_EQ(limit(R"("max_tokens":"12")"), 0u);
+  EXPECT_EQ(limit(R"("max_tokens":99999999999999999999999)"), UINT32_MAX);
+  EXPECT_EQ(limit(R"("max_completion_tokens":null,"max_tokens":3)"), 3u);
+  EXPECT_EQ(limit(R"("max_output_tokens":4)"), 4u);
+}
+
+TEST(BodyReader, NamesWhatIsWrong) {
+  struct Case {
+    Api api;
+    std::string body;
+    std::string_view code, param, message;
+  };
+  const Case cases[] = {
+      {Api::kChatCompletions, "", "invalid_json", "",
+       "expected '{' at byte 0, where the text ends"},
+      {Api::kChatCompletions, "[]", "invalid_json", "", "must be a JSON object, found an array"},
+      {Api::kChatCompletions, "\"x\"", "invalid_json", "", "must be a JSON object, found a string"},
+      {Api::kChatCompletions, R"({"model":"m","messages":[{"role":"us)", "invalid_json", "",
+       "at byte 36, where the text ends"},
+      {Api::kChatCompletions, R"({"model":"m","messages":[]} {})", "invalid_json", "",
+       "expected the end at byte 28, found '{'"},
+      {Api::kChatCompletions, R"({"model":"m","messages":[],"x":[1}})", "invalid_json", "",
+       "expected ',' or ']' at byte 33"},
+      {Api::kChatCompletions, R"({"model":"m","messages":[],"x":tru})", "invalid_json", "",
+       "byte 31"},
+      {Api::kChatCompletions, "{\"model\":\"m\",\"messages\":[],\"x\":\"\xFF\"}", "invalid_utf8",
+       "", "at byte 32"},
+      {Api::kChatCompletions, R"({"model":"m","messages":[],"x":)" + std::string(600, '['),
+       "nesting_too_deep", "", "at most 512 levels"},
+      {Api::kChatCompletions, R"({"model":"m"})", "missing_field", "messages",
+       "no \"messages\", which chat_completions requires"},
+      {Api::kChatCompletions, R"({"model":"m","messages":null})", "missing_field", "messages", ""},
+      {Api::kChatCompletions, R"({"messages":[]})", "missing_field", "model", "name of a model"},
+      {Api::kChatCompletions, R"({"model":"","messages":[]})", "missing_field", "model", ""},
+      {Api::kChatCompletions, R"({"model":5,"messages":[]})", "invalid_type", "model",
+       "model: expected a string, found the number 5"},
+      {Api::kChatCompletions, R"({"model":"m","messages":"hi"})", "invalid_type", "messages",
+       "messages: expected an array of messages, found a string"},
+      {Api::kChatCompletions, R"({"model":"m","messages":[{},7]})", "invalid_type", "messages",
+       "messages[1]: expected an object, found the number 7"},
+      {Api::kChatCompletions, R"({"model":"m","messages":[{"content":false}]})", "invalid_type",
+       "messages",
+       "messages[0].content: expected a string or an array of content blocks, found false"},
+      {Api::kChatCompletions, R"({"model":"m","messages":[],"stream":"yes"})", "invalid_type",
+       "stream", "stream: expected true or false, found a string"},
+      {Api::kChatCompletions, R"({"model":"m","messages":[],"cache_salt":{}})", "invalid_type",
+       "cache_salt", "cache_salt: expected a string, found an object"},
+      {Api::kCompletions, R"({"model":"m"})", "missing_field", "prompt", "\"prompt\" or"},
+      {Api::kCompletions, R"({"model":"m","prompt":{}})", "invalid_type", "prompt",
+       "prompt: expected a string, an array of strings"},
+      {Api::kCompletions, R"({"model":"m","prompt":[1,"a"]})", "invalid_type", "prompt",
+       "prompt[1]: expected an element like those before it, found a string"},
+      {Api::kCompletions, R"({"model":"m","prompt":[1,-5]})", "invalid_type", "prompt",
+       "prompt[1]: expected a token id (0 to 4294967295), found the number -5"},
+      {Api::kCompletions, R"({"model":"m","prompt":[[1],[4294967296]]})", "invalid_type", "prompt",
+       "prompt[1]: expected a token id (0 to 4294967295), found the number 4294967296"},
+      {Api::kCompletions, R"({"model":"m","prompt":[{}]})", "invalid_type", "prompt", "prompt[0]"},
+      {Api::kMessages, R"({"model":"m","messages":[]})", "missing_field", "messages",
+       "at least one"},
+      {Api::kMessages, R"({"model":"m","messages":[{}],"system":1})", "invalid_type", "system",
+       "system: expected a string or an array of content blocks, found the number 1"},
+      {Api::kResponses, R"({"model":"m","input":true})", "invalid_type", "input", "found true"},
+      {Api::kTokenize, R"({"model":"m"})", "missing_field", "prompt", "\"prompt\" or \"messages\""},
+      {Api::kRerank, R"({"model":"m","query":"q"})", "missing_field", "documents", ""},
+      {Api::kScore, R"({"model":"m","text_2":"q"})", "missing_field", "text_1", ""},
+      {Api::kOther, R"( {"model":"m",})", "invalid_json", "", "byte 14"},
+      {Api::kOther, "\xEF\xBB\xBF{\"model\":\"m\"}", "invalid_json", "", "byte 0"},
+      {Api::kOther, std::string("{\0\"\0", 4), "invalid_json", "", "byte 1"},
+      {Api::kOther, std::string("\xFF\xFE{\0", 4), "invalid_utf8", "", "byte 0"},
+  };
+  for (const Case& c : cases) {
+    const Outcome outcome = Read(c.api, c.body);
+    ASSERT_FALSE(outcome.read) << c.body;
+    const ApiError& error = outcome.read.error();
+    EXPECT_EQ(error.status, 400);
+    EXPECT_EQ(error.code, c.code) << c.body << ": " << error.message;
+    EXPECT_EQ(error.param, c.param) << c.body;
+    EXPECT_THAT(error.message, HasSubstr(std::string(c.message))) << c.body;
+    EXPECT_TRUE(outcome.splices.empty());
+  }
+}
+
+TEST(BodyReader, PassesOtherBodies) {
+  for (const std::string& body :
+       {std::string(), std::string("--boundary\r\n"), std::string("[1,2"),
+        std::string("\xFF\xFE\x00", 3), std::string("\0\0\0\0{\x0A", 6), std::string("  ")}) {
+    const Outcome outcome = Read(Api::kOther, body);
+    EXPECT_TRUE(outcome.read) << body;
+    EXPECT_EQ(outcome.request.model, "");
+    EXPECT_EQ(outcome.request.body_bytes, body.size());
+  }
+  const std::string body = R"({"model":"m","stream":7,"kv_transfer_params":{"a":1}})";
+  const Outcome outcome = Read(Api::kOther, body);
+  EXPECT_EQ(outcome.request.model, "m");
+  EXPECT_EQ(Forwarded(body, outcome.splices), R"({"model":"m","stream":7})");
+  EXPECT_TRUE(Read(Api::kOther, R"({"model":[1]})").read);
+}
+
+TEST(BodyReader, BoundsThePartsOfAPrompt) {
+  std::string body = R"({"model":"m","prompt":["abcdefgh")";
+  for (int i = 0; i < 300'000; ++i) body += R"(,"abcdefgh")";
+  body += "]}";
+  BodyReader reader;
+  model::Request request;
+  std::vector<Splice> splices;
+  ASSERT_TRUE(reader.Read(Api::kCompletions, body, &request, &splices));
+  EXPECT_EQ(request.prompt.size(), 262144u);
+  EXPECT_EQ(request.extra_tokens, 2 * (300'001 - 262144u));
+}
+
+TEST(BodyReader, LeavesNothingOfTheRequestBefore) {
+  BodyReader reader;
+  model::Request request;
+  std::vector<Splice> splices;
+  ASSERT_TRUE(
+      reader.Read(Api::kCompletions,
+                  R"({"model":"m","prompt":[1],"stream":true,"max_tokens":4,"cache_salt":"s",
+                             "kv_transfer_params":1})",
+                  &request, &splices));
+  ASSERT_TRUE(reader.Read(Api::kTokenize, R"({"prompt":"p"})", &request, &splices));
+  EXPECT_EQ(request.model, "");
+  EXPECT_FALSE(request.stream);
+  EXPECT_EQ(request.max_output_tokens, 0u);
+  EXPECT_EQ(request.cache_salt, "");
+  EXPECT_EQ(request.prompt.size(), 1u);
+  EXPECT_TRUE(splices.empty());
+}
+
+TEST(BodyReader, CutsKvTransferParams) {
+  struct Case {
+    std::string body, forwarded;
+  };
+  for (const auto& [body, forwarded] :
+       {Case{R"({"kv_transfer_params":{"a":[1]}, "prompt":"p"})", R"({"prompt":"p"})"},
+        Case{R"({"prompt":"p" , "kv_transfer_params" : null })", R"({"prompt":"p" })"},
+        Case{R"({"prompt":"p","kv_transfer_params":1,"n":2})", R"({"prompt":"p","n":2})"},
+        Case{R"({"kv_transfer_params":1,"kv_transfer_params":2,"prompt":"p"})",
+             R"({"prompt":"p"})"},
+        Case{R"({"kv_transfer_params":1,"prompt":"p","\u006bv_transfer_params":2})",
+             R"({"prompt":"p"})"},
+        Case{R"({"prompt":"p","x":{"kv_transfer_params":1}})",
+             R"({"prompt":"p","x":{"kv_transfer_params":1}})"},
+        Case{R"({"prompt":"p","kv_transfer_paramsx":1})",
+             R"({"prompt":"p","kv_transfer_paramsx":1})"}}) {
+    const Outcome outcome = Read(Api::kTokenize, body);
+    ASSERT_TRUE(outcome.read) << outcome.read.error().message;
+    EXPECT_EQ(Forwarded(body, outcome.splices), forwarded);
+  }
+  const std::string only = R"({ "kv_transfer_params":1 , "kv_transfer_params":1 })";
+  EXPECT_EQ(Forwarded(only, Read(Api::kOther, only).splices), "{  }");
+
+  std::string many = "{\"prompt\":\"p\"";
+  for (int i = 0; i < 17; ++i) many += ",\"kv_transfer_params\":1";
+  EXPECT_EQ(Read(Api::kTokenize, many + "}").read.error().code, "duplicate_field");
+}
+
+// Builds an object of the fields that `kinds` chooses, and the same one without the router's.
+RC_GTEST_PROP(BodyReader, CutsGiveTheObjectWithoutTheField, (const std::vector<uint8_t>& kinds)) {
+  std::string body = " {\n", expected = "{";
+  int cuts = 0;
+  for (size_t i = 0; i < kinds.size(); ++i) {
+    const bool is_cut = kinds[i] % 3 == 0 && cuts++ < 16;
+    const std::string key =
+        is_cut ? kinds[i] % 2 == 0 ? "kv_transfer_params" : "kv_transfer_par\\u0061ms"
+               : "f" + std::to_string(i);
+    const std::string space(kinds[i] % 5, ' ');
+    const std::string value = kinds[i] % 7 < 3 ? "{\"a\":\",}\"}" : "1";
+    body += (i > 0 ? "," : "") + space + "\"" + key + "\"" + space + ":" + value + space;
+    if (!is_cut) expected += (expected.size() > 1 ? ",\"" : "\"") + key + "\":" + value;
+  }
+  body += "}\n";
+  const Outcome outcome = Read(Api::kOther, body);
+  RC_ASSERT(outcome.read.has_value());
+  std::string compact;
+  for (const char c : Forwarded(body, outcome.splices)) {
+    if (c != ' ' && c != '\n') compact += c;
+  }
+  RC_ASSERT(compact == expected + "}");
+  simdjson::dom::parser parser;
+  RC_ASSERT(parser.parse(compact).error() == simdjson::SUCCESS);
+}
+
+RC_GTEST_PROP(BodyReader, AnyTextSurvivesTheWayThroughJson, (const std::string& text)) {
+  std::string quoted;  // every byte escaped, as Latin-1
+  std::string expected;
+  for (const unsigned char c : text) {
+    constexpr std::string_view kHex = "0123456789ABCDEF";
+    quoted += std::string("\\u00") + kHex[c >> 4] + kHex[c & 15];
+    if (c < 0x80) {
+      expected += static_cast<char>(c);
+    } else {
+      expected += static_cast<char>(0xC0 | c >> 6);
+      expected += static_cast<char>(0x80 | (c & 0x3F));
+    }
+  }
+  const Outcome outcome = Read(Api::kCompletions, R"({"model":"m","prompt":")" + quoted + "\"}");
+  RC_ASSERT(outcome.prompt == "|" + expected);
+}
+
+TEST(ApplySplices, ReplacesAndInserts) {
+  const std::string body = "0123456789";
+  EXPECT_THAT(ApplySplices(body, {}), ElementsAre("0123456789"));
+  EXPECT_THAT(ApplySplices(body, {{0, 2, "a"}, {4, 4, "b"}, {8, 10, ""}}),
+              ElementsAre("a", "23", "b", "4567"));
+  EXPECT_THAT(ApplySplices("", {}), ElementsAre());
+}
+
+}  // namespace
+}  // namespace penstock::api
