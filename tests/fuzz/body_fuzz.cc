@@ -1,0 +1,76 @@
+// Any bytes as the body of any API: what is read without an error is JSON that simdjson reads
+// alike, and what is forwarded is the same object without kv_transfer_params.
+#include <simdjson.h>
+
+#include <cstdint>
+#include <cstdlib>
+
+#include "api/request.h"
+
+namespace {
+
+using penstock::api::ApiError;
+using penstock::api::BodyReader;
+using penstock::model::Api;
+
+void Check(bool holds) {
+  if (!holds) std::abort();
+}
+
+bool IsInside(std::string_view part, std::string_view whole) {
+  return part.data() >= whole.data() && part.data() + part.size() <= whole.data() + whole.size();
+}
+
+// What simdjson cannot say about the text although it is JSON: numbers beyond its types and lone
+// surrogates.
+bool IsBeyondSimdjson(simdjson::error_code error) {
+  return error == simdjson::NUMBER_ERROR || error == simdjson::STRING_ERROR;
+}
+
+void CheckForwarded(std::string_view body, const std::vector<penstock::api::Splice>& splices) {
+  std::string forwarded;
+  for (std::string_view piece : penstock::api::ApplySplices(body, splices)) forwarded += piece;
+  simdjson::dom::parser parser;
+  simdjson::dom::object object;
+  const simdjson::error_code error = parser.parse(forwarded).get_object().get(object);
+  if (IsBeyondSimdjson(error)) return;
+  Check(error == simdjson::SUCCESS);
+  for (const auto field : object) Check(field.key != "kv_transfer_params");
+}
+
+void CheckPrompt(const penstock::model::Request& request) {
+  uint64_t bytes = 0;
+  for (const auto& part : request.prompt) {
+    for (const char c : part.bytes) bytes += static_cast<unsigned char>(c) & 1;
+  }
+  Check(bytes <= 4 * request.body_bytes);
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  if (size == 0) return 0;
+  static BodyReader reader;
+  const auto api = static_cast<Api>(data[0] % (static_cast<unsigned>(Api::kOther) + 1));
+  const std::string body(reinterpret_cast<const char*>(data + 1), size - 1);
+  penstock::model::Request request;
+  std::vector<penstock::api::Splice> splices;
+  const auto read = reader.Read(api, body, &request, &splices);
+  if (!read) {
+    Check(splices.empty() && read.error().status == 400 && !read.error().code.empty());
+    simdjson::dom::parser parser;
+    const std::string error = RenderError(read.error(), api);
+    Check(parser.parse(error).error() == simdjson::SUCCESS);
+    return 0;
+  }
+  CheckPrompt(request);
+  for (const auto& splice : splices) {
+    Check(splice.begin < splice.end && splice.end <= body.size());
+    Check(IsInside(std::string_view(body).substr(splice.begin, splice.end - splice.begin), body));
+  }
+  // A body of another API may be anything.
+  if (api != Api::kOther || !splices.empty() || !request.model.empty()) {
+    CheckForwarded(body, splices);
+  }
+  return 0;
+}
