@@ -9,8 +9,6 @@
 #include <cstring>
 #include <utility>
 
-#include "core/text.h"
-
 namespace penstock::api {
 namespace {
 
@@ -21,6 +19,7 @@ using Kind = JsonScanner::Kind;
 constexpr size_t kKeptScratchBytes = 64 << 10;
 constexpr size_t kKeptParts = 4096;
 constexpr size_t kIdsPerPart = 4096;
+constexpr size_t kMaxShownBytes = 40;  // of a wrong value, in an error
 
 // llm-d's defaults: a picture of 640x360 at 1,024 pixels a token; ten seconds of video at two
 // frames a second. Sound is ten seconds at 25 tokens a second, as the Whisper-like encoders give.
@@ -43,7 +42,7 @@ std::string Found(JsonScanner& json) {
     case Kind::kNumber: {
       std::string_view number;
       json.ReadNumber(&number);
-      return "the number " + std::string(number.substr(0, 40));
+      return "the number " + std::string(number.substr(0, kMaxShownBytes));
     }
     case Kind::kBool: {
       bool value = false;
@@ -270,10 +269,7 @@ bool PromptReader::ReadPrompts(JsonScanner& json) {
       StartSequence();
       if (!ReadTokenIds(json)) return false;
     } else {
-      uint32_t id = 0;
-      if (!ReadTokenId(json, &id)) return false;
-      if (ids_.size() == kIdsPerPart) FlushIds();
-      ids_.push_back(id);
+      if (!ReadTokenId(found, json)) return false;
     }
   }
   if (!ids_.empty()) FlushIds();
@@ -282,24 +278,28 @@ bool PromptReader::ReadPrompts(JsonScanner& json) {
 
 bool PromptReader::ReadTokenIds(JsonScanner& json) {
   for (json.EnterArray(); json.NextElement();) {
-    uint32_t id = 0;
-    if (!ReadTokenId(json, &id)) return false;
-    if (ids_.size() == kIdsPerPart) FlushIds();
-    ids_.push_back(id);
+    if (!ReadTokenId(json.Peek(), json)) return false;
   }
   FlushIds();
   return json.ok();
 }
 
-bool PromptReader::ReadTokenId(JsonScanner& json, uint32_t* id) {
+bool PromptReader::ReadTokenId(Kind kind, JsonScanner& json) {
   constexpr std::string_view kExpected = "a token id (0 to 4294967295)";
-  if (json.Peek() != Kind::kNumber) return WrongType(kExpected, json);
-  JsonScanner at_number = json;
+  if (kind != Kind::kNumber) return WrongType(kExpected, json);
   std::string_view text;
   if (!json.ReadNumber(&text)) return false;
-  const std::optional<uint64_t> value = ParseUint(text);
-  if (!value || *value > UINT32_MAX) return WrongType(kExpected, at_number);
-  *id = static_cast<uint32_t>(*value);
+  uint64_t id = 0;
+  bool is_id = text.size() <= 10;
+  for (const char c : text) {
+    is_id = is_id && c >= '0' && c <= '9';
+    id = id * 10 + static_cast<uint64_t>(c - '0');
+  }
+  if (!is_id || id > UINT32_MAX) {
+    return Refuse(kExpected, "the number " + std::string(text.substr(0, kMaxShownBytes)), {});
+  }
+  if (ids_.size() == kIdsPerPart) FlushIds();
+  ids_.push_back(static_cast<uint32_t>(id));
   return true;
 }
 
@@ -374,15 +374,20 @@ std::span<const model::PromptPart> PromptReader::Finish() {
 
 bool PromptReader::WrongType(std::string_view expected, JsonScanner& json, std::string_view inner) {
   if (json.Peek() == Kind::kNone) return json.Skip();  // no value at all: the scanner's complaint
-  std::string path(field_);
-  if (index_) path += "[" + std::to_string(*index_) + "]";
-  path += inner;
   const std::string found = Found(json);
-  if (json.ok()) {
-    error_ = ApiError{.code = "invalid_type",
-                      .message = path + ": expected " + std::string(expected) + ", found " + found,
-                      .param = field_};
-  }
+  return json.ok() && Refuse(expected, found, inner);
+}
+
+bool PromptReader::Refuse(std::string_view expected, std::string_view found,
+                          std::string_view inner) {
+  std::string message(field_);
+  if (index_) message += "[" + std::to_string(*index_) + "]";
+  message += inner;
+  message += ": expected ";
+  message += expected;
+  message += ", found ";
+  message += found;
+  error_ = ApiError{.code = "invalid_type", .message = std::move(message), .param = field_};
   return false;
 }
 

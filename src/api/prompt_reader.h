@@ -87,7 +87,7 @@ class PromptReader {
   bool ReadPrompts(wire::JsonScanner& json);
   bool ReadTokenIds(wire::JsonScanner& json);
   void FlushIds();
-  bool ReadTokenId(wire::JsonScanner& json, uint32_t* id);
+  bool ReadTokenId(wire::JsonScanner::Kind kind, wire::JsonScanner& json);
   bool ReadTexts(wire::JsonScanner& json);
   bool ReadSequenceText(wire::JsonScanner& json);
 
@@ -95,7 +95,9 @@ class PromptReader {
   size_t Add(std::string_view bytes);
   void AddData(std::string_view data);  // a hash in place of the data
   void StartSequence() { starts_sequence_ = true; }
+  // Both set error() and return false; `inner` names a field within the element.
   bool WrongType(std::string_view expected, wire::JsonScanner& json, std::string_view inner = {});
+  bool Refuse(std::string_view expected, std::string_view found, std::string_view inner);
 
   std::unique_ptr<std::byte[]> first_scratch_;  // kept between requests
   std::pmr::monotonic_buffer_resource scratch_;

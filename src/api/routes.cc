@@ -64,8 +64,9 @@ bool IsControlHeader(std::string_view name) {
       EqualsIgnoreCase(name.substr(0, kDestinationFamily.size()), kDestinationFamily)) {
     return true;
   }
-  return std::ranges::any_of(
-      kControlHeaders, [name](std::string_view known) { return EqualsIgnoreCase(name, known); });
+  return std::ranges::any_of(kControlHeaders, [name](std::string_view known) {
+    return name.size() == known.size() && EqualsIgnoreCase(name, known);
+  });
 }
 
 }  // namespace penstock::api

@@ -59,6 +59,23 @@ uint32_t TakeUnicode(const char** at, const char* end) {
   return 0xFFFD;
 }
 
+// Copies what stands before the first backslash and returns its length. May write as many bytes
+// behind it as [at, end) has left.
+size_t CopyPlain(const char* at, const char* end, char* out) {
+  const char* const begin = at;
+#ifdef __SSE2__
+  const __m128i backslash = _mm_set1_epi8('\\');
+  for (; end - at >= 16; at += 16, out += 16) {
+    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out), bytes);
+    const auto mask = static_cast<uint32_t>(_mm_movemask_epi8(_mm_cmpeq_epi8(bytes, backslash)));
+    if (mask != 0) return static_cast<size_t>(at - begin) + std::countr_zero(mask);
+  }
+#endif
+  while (at != end && *at != '\\') *out++ = *at++;
+  return static_cast<size_t>(at - begin);
+}
+
 char Unescaped(char letter) {
   switch (letter) {
     case 'b':
@@ -83,10 +100,9 @@ size_t UnescapeJson(std::string_view raw, char* out) {
   const char* const end = at + raw.size();
   char* const out_begin = out;
   while (at != end) {
-    const char* stop = FindStringStop(at, end);
-    std::memcpy(out, at, static_cast<size_t>(stop - at));
-    out += stop - at;
-    at = stop;
+    const size_t plain = CopyPlain(at, end, out);
+    at += plain;
+    out += plain;
     if (at == end) break;
     if (at[1] == 'u') {
       out = PutUtf8(TakeUnicode(&at, end), out);
@@ -193,8 +209,7 @@ bool JsonScanner::NextElement() {
     SkipSpace();
   }
   fresh_ = false;
-  if (Peek() == Kind::kNone) return Fail(at_, "a value");
-  return true;
+  return (at_ != end_ && *at_ != ']') || Fail(at_, "a value");
 }
 
 bool JsonScanner::ReadString(JsonString* value) {
@@ -239,12 +254,16 @@ bool JsonScanner::PassEscape(const char** at) {
 
 bool JsonScanner::PassDigits() {
   if (at_ == end_ || !IsDigit(*at_)) return Fail(at_, "a digit");
-  while (at_ != end_ && IsDigit(*at_)) ++at_;
+  const char* at = at_;
+  while (at != end_ && IsDigit(*at)) ++at;
+  at_ = at;
   return true;
 }
 
 bool JsonScanner::ReadNumber(std::string_view* text) {
-  if (Peek() != Kind::kNumber) return Fail(at_, "a number");
+  if (!ok()) return false;
+  SkipSpace();
+  if (at_ == end_ || (*at_ != '-' && !IsDigit(*at_))) return Fail(at_, "a number");
   const char* const begin = at_;
   if (*at_ == '-') ++at_;
   if (at_ != end_ && *at_ == '0') {
@@ -328,7 +347,9 @@ bool JsonScanner::Fail(const char* at, const char* expected) {
 }
 
 void JsonScanner::SkipSpace() {
-  while (at_ != end_ && (*at_ == ' ' || *at_ == '\n' || *at_ == '\t' || *at_ == '\r')) ++at_;
+  const char* at = at_;
+  while (at != end_ && (*at == ' ' || *at == '\n' || *at == '\t' || *at == '\r')) ++at;
+  at_ = at;
 }
 
 }  // namespace penstock::wire

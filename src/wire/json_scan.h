@@ -51,7 +51,7 @@ class JsonScanner {
   // True with the next key, standing before its value; false after the end of the object.
   bool NextField(JsonString* key);
   bool EnterArray();
-  // True when standing before an element; false after the end of the array.
+  // True when an element has to follow; false after the end of the array.
   bool NextElement();
 
   bool ReadString(JsonString* value);
