@@ -80,7 +80,7 @@ TEST(BodyReader, ReadsThePromptOfEveryApi) {
       {Api::kCompletions, R"("prompt":[65,16706,4294967295])",
        std::string("|A\0\0\0BA\0\0\xFF\xFF\xFF\xFF", 13)},
       {Api::kCompletions, R"("prompt":[[65],[],[66]])", std::string("#A\0\0\0##B\0\0\0", 11)},
-      {Api::kCompletions, R"("prompt":null,"prompt_embeds":"QQ=="})", "|\"QQ==\""},
+      {Api::kCompletions, R"("prompt":null,"prompt_embeds":"QQ==")", "|\"QQ==\""},
       {Api::kResponses, R"("input":"hi","instructions":"be","tools":[1])", "|be|[1]|hi"},
       {Api::kResponses,
        R"("input":[{"role":"user","content":[{"type":"input_text","text":"x"}]},
