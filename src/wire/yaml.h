@@ -16,6 +16,8 @@
 
 namespace penstock::wire {
 
+struct YamlEntry;
+
 struct YamlNode {
   enum class Kind : uint8_t { kNull, kScalar, kSequence, kMap };
   Kind kind = Kind::kNull;
@@ -23,11 +25,17 @@ struct YamlNode {
   uint32_t line = 0;    // 1-based; 0: not from a file
   uint32_t column = 0;  // 1-based
   std::string scalar;
-  std::vector<YamlNode> items;                         // of a sequence
-  std::vector<std::pair<YamlNode, YamlNode>> entries;  // of a map, in file order
+  std::vector<YamlNode> items;     // of a sequence
+  std::vector<YamlEntry> entries;  // of a map, in file order
 
   // The value under `key`, or nullptr.
   const YamlNode* Find(std::string_view key) const;
+};
+
+// Not std::pair, which clang cannot make of a type that holds it.
+struct YamlEntry {
+  YamlNode first;   // the key
+  YamlNode second;  // the value
 };
 
 // Limits: 4 MiB of text, 64 levels, 200,000 nodes. Errors read "FILE:LINE:COLUMN: what".
