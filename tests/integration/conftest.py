@@ -1,0 +1,103 @@
+"""Fixtures: the real program in front of real, simulated or misbehaving engines.
+
+Everything listens on port 0 of the loopback, and every process is ended by the test that started it.
+"""
+
+import pytest
+
+from harness.fake_engine import FakeEngine, FakeEngines
+from harness.gateway import Gateway, Sim
+from harness.process import find_binary, sanitizer_of
+
+MODEL = "Qwen/Qwen3-32B"
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "real: needs real vLLM servers (tools/peers/vllm)")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--real", action="store_true", help="also run the tests against real vLLM")
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--real"):
+        return
+    skip = pytest.mark.skip(reason="needs --real")
+    for item in items:
+        if "real" in item.keywords:
+            item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def sanitizer() -> str:
+    return sanitizer_of(find_binary())
+
+
+@pytest.fixture
+def fakes():
+    """Makes fake engines; all are gone after the test."""
+    engines = FakeEngines()
+    yield engines
+    engines.close()
+
+
+@pytest.fixture
+def fake(fakes) -> FakeEngine:
+    return fakes.add()
+
+
+@pytest.fixture
+def start_sim(tmp_path):
+    """Starts `penstock sim` with flags; stopped after the test unless the test killed it."""
+    started: list[Sim] = []
+
+    def start(engines: int = 1, *flags: str, port: int = 0) -> Sim:
+        sim = Sim(tmp_path, engines, port, "--model", MODEL, *flags)
+        started.append(sim)
+        return sim
+
+    yield start
+    _stop_all(started)
+
+
+@pytest.fixture
+def start_gateway(tmp_path):
+    """Starts `penstock serve`; after the test all ledgers must be zero and it must end cleanly."""
+    started: list[Gateway] = []
+
+    def start(engines: list[str], *flags: str) -> Gateway:
+        gateway = Gateway(tmp_path, engines, *flags)
+        started.append(gateway)
+        return gateway
+
+    yield start
+    for gateway in started:
+        if gateway.process.popen.poll() is None:
+            gateway.wait_idle()
+    _stop_all(started)
+
+
+def _stop_all(things) -> None:
+    failures = []
+    for thing in things:
+        if thing.process.popen.returncode is not None:
+            continue
+        try:
+            thing.stop()
+        except AssertionError as failure:
+            failures.append(str(failure))
+    assert not failures, "\n".join(failures)
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory):
+    """Two fast simulated engines with two LoRA adapters behind one gateway, for tests that only ask."""
+    folder = tmp_path_factory.mktemp("fleet")
+    sim = Sim(folder, 2, 0, "--model", MODEL, "--lora", "sql,chat", "--speed", "20")
+    gateway = Gateway(folder, sim.urls)
+    gateway.sim = sim
+    gateway.wait_healthy(*sim.addresses)
+    yield gateway
+    gateway.wait_idle()
+    _stop_all([gateway, sim])
