@@ -5,7 +5,11 @@
 namespace penstock::model {
 
 void PoolSnapshot::Index() {
+  static std::atomic<uint64_t> last_id{0};
+  id = last_id.fetch_add(1, std::memory_order_relaxed) + 1;
   const size_t size = endpoints.size();
+  slots.clear();
+  for (const EndpointInfo& endpoint : endpoints) slots.push_back(endpoint.slot);
   healthy.Reset(size);
   models_unknown.Reset(size);
   models.clear();

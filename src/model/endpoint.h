@@ -68,6 +68,10 @@ struct EndpointInfo {
 struct PoolSnapshot {
   uint64_t version = 0;
   std::vector<EndpointInfo> endpoints;
+  // Unique among all snapshots of the process, so that what was worked out from one can be kept
+  // and found again; 0 before Index().
+  uint64_t id = 0;
+  std::vector<uint32_t> slots;  // of each endpoint, packed for the scan that gathers columns
   Mask healthy;
   // Every known model, sorted by name, with the healthy endpoints that serve it (those whose models
   // are not known included).
@@ -75,7 +79,7 @@ struct PoolSnapshot {
   // Healthy endpoints whose models are not known: they may serve any.
   Mask models_unknown;
 
-  // Fills the masks from `endpoints`.
+  // Fills everything that follows from `endpoints`, and gives the snapshot a new id.
   void Index();
   // The healthy endpoints for `model`, or nullptr when no endpoint is known to serve it.
   const Mask* Serving(std::string_view model) const;

@@ -50,6 +50,7 @@ struct Need {
 struct PrefixKeys {
   std::vector<uint64_t>
       blocks;  // chained: equal keys mean equal prefixes up to and including the block
+  std::vector<uint32_t> sequence_ends;  // where each prompt of the request ends in `blocks`
   uint32_t block_size_tokens = 0;
 };
 
@@ -153,6 +154,14 @@ class Producer : public virtual Plugin {
   virtual void Prepare(RequestContext&, Time) const {}
   // At each decision (also before a retry): fills columns for all endpoints of the snapshot.
   virtual void Produce(const RequestContext&, model::EndpointColumns&) const {}
+};
+
+// Says how many tokens a request adds to the ledger of the endpoint that it goes to, until its
+// first chunk. A configuration has at most one.
+class ChargeRule : public virtual Plugin {
+ public:
+  virtual int64_t TokensToCharge(const RequestContext&, const model::EndpointColumns&,
+                                 uint32_t column) const = 0;
 };
 
 }  // namespace penstock::sched

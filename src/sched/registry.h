@@ -1,6 +1,7 @@
 // Which plugin types exist, and how an instance is made from its parameters.
 #pragma once
 
+#include <concepts>
 #include <functional>
 #include <memory>
 #include <string>
@@ -34,6 +35,13 @@ struct PluginType {
   std::function<std::vector<config::FieldRow>()> parameters;  // for the reference
 };
 
+// Params may have `std::string Problem() const`: what is wrong with a combination of fields that
+// are each within their bounds, as a sentence, or "".
+template <class Params>
+concept HasProblem = requires(const Params& params) {
+  { params.Problem() } -> std::convertible_to<std::string>;
+};
+
 // The factory for a plugin class P with `struct P::Params` and a constructor from it.
 template <class P>
 PluginType MakeType(std::string_view type, Kind kind, std::string_view text) {
@@ -45,6 +53,14 @@ PluginType MakeType(std::string_view type, Kind kind, std::string_view text) {
               config::Diagnostics* diagnostics) -> std::unique_ptr<Plugin> {
     typename P::Params params;
     if (!config::ParseInto(node, path, &params, diagnostics)) return nullptr;
+    if constexpr (HasProblem<typename P::Params>) {
+      const std::string problem = params.Problem();
+      if (!problem.empty()) {
+        diagnostics->errors.push_back(
+            wire::At(diagnostics->file, node, std::string(path) + ": " + problem));
+        return nullptr;
+      }
+    }
     return std::make_unique<P>(std::move(params));
   };
   t.parameters = [] { return config::Fields<typename P::Params>(); };

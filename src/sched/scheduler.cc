@@ -1,0 +1,277 @@
+#include "sched/scheduler.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "sched/wiring.h"
+
+namespace penstock::sched {
+namespace {
+
+// The columns that are needed, of every endpoint of the pool, from the slots' atomics.
+template <class T>
+void Gather(bool is_needed, const std::vector<uint32_t>& slots, const std::atomic<T>* live,
+            std::vector<float>* column) {
+  if (!is_needed) {
+    column->clear();
+    return;
+  }
+  column->resize(slots.size());
+  float* out = column->data();
+  for (size_t i = 0; i < slots.size(); ++i) {
+    out[i] = static_cast<float>(live[slots[i]].load(std::memory_order_relaxed));
+  }
+}
+
+void GatherAge(bool is_needed, const std::vector<uint32_t>& slots,
+               const std::atomic<int64_t>* scraped_at_nanos, Time now, std::vector<float>* column) {
+  if (!is_needed) {
+    column->clear();
+    return;
+  }
+  const int64_t now_nanos = ToNanos(now);
+  column->resize(slots.size());
+  for (size_t i = 0; i < slots.size(); ++i) {
+    const int64_t at = scraped_at_nanos[slots[i]].load(std::memory_order_relaxed);
+    (*column)[i] = at == 0 ? std::numeric_limits<float>::infinity()
+                           : static_cast<float>(static_cast<double>(now_nanos - at) * 1e-9);
+  }
+}
+
+// Clamps every score to [0, 1], NaN to 0, in place, and adds them weighted.
+void AddWeighted(float weight, std::span<float> scores, float* totals) {
+  for (size_t i = 0; i < scores.size(); ++i) {
+    float score = scores[i] > 0.0F ? scores[i] : 0.0F;
+    score = score < 1.0F ? score : 1.0F;
+    scores[i] = score;
+    totals[i] += weight * score;
+  }
+}
+
+// The i-th element, which may be new; what it held is overwritten so that its memory is reused.
+template <class T>
+T& Reuse(std::vector<T>& items, size_t i) {
+  if (i == items.size()) items.emplace_back();
+  return items[i];
+}
+
+class SchedulerImpl : public Scheduler {
+ public:
+  explicit SchedulerImpl(Wiring wiring) : wiring_(std::move(wiring)) {}
+
+  void Prepare(RequestContext& context, Time now) const override {
+    context.prefix_keys.resize(wiring_.prefix_columns);
+    for (const Producer* producer : wiring_.producers) producer->Prepare(context, now);
+  }
+
+  void FillColumns(const RequestContext& context, const model::PoolSnapshot& pool,
+                   const model::LiveColumns& live, Time now,
+                   model::EndpointColumns* columns) const override;
+
+  void Schedule(const RequestContext& context, const model::EndpointColumns& columns,
+                const Mask& candidates, Random& random, Workspace& workspace, DecisionTrace* trace,
+                Decision* out) const override;
+
+  int64_t TokensToCharge(const RequestContext& context, const model::EndpointColumns& columns,
+                         uint32_t column) const override {
+    if (wiring_.charge != nullptr) return wiring_.charge->TokensToCharge(context, columns, column);
+    if (columns.prefix.empty()) return static_cast<int64_t>(context.input_tokens);
+    const model::PrefixColumn& prefix = columns.prefix.front();
+    const double matched = static_cast<double>(prefix.matched_blocks[column]) *
+                           static_cast<double>(prefix.block_size_tokens);
+    return std::max<int64_t>(
+        0, static_cast<int64_t>(context.input_tokens) - static_cast<int64_t>(matched));
+  }
+
+  void OnPicked(RequestContext& context, const model::EndpointColumns& columns,
+                const Picked& picked) override {
+    for (Plugin* plugin : wiring_.active) plugin->OnPicked(context, columns, picked);
+  }
+  void OnEndpointRemoved(uint32_t slot) override {
+    for (Plugin* plugin : wiring_.active) plugin->OnEndpointRemoved(slot);
+  }
+  void OnEndpointChanged(const model::EndpointInfo& endpoint) override {
+    for (Plugin* plugin : wiring_.active) plugin->OnEndpointChanged(endpoint);
+  }
+  void OnTick(Time now) override {
+    for (Plugin* plugin : wiring_.active) plugin->OnTick(now);
+  }
+
+  uint64_t MaxBytes() const override {
+    uint64_t bytes = 0;
+    for (const Plugin* plugin : wiring_.active) bytes += plugin->MaxBytes();
+    return bytes;
+  }
+  bool NeedsMetrics() const override {
+    return wiring_.Needs(DataKey::kWaiting) || wiring_.Needs(DataKey::kRunning) ||
+           wiring_.Needs(DataKey::kKvUsage) || wiring_.Needs(DataKey::kLora);
+  }
+  std::vector<std::string> Describe() const override;
+
+ private:
+  // False when the filters left nobody; then `drained_by` names the one that did.
+  bool RunProfile(const WiredProfile& profile, const RequestContext& context,
+                  const model::EndpointColumns& columns, const Mask& candidates, Random& random,
+                  Workspace& workspace, ProfileTrace* trace, std::vector<uint32_t>* picks,
+                  std::string_view* drained_by) const;
+  static bool RunFilters(const WiredProfile& profile, const RequestContext& context,
+                         const model::EndpointColumns& columns, Random& random, Mask* mask,
+                         ProfileTrace* trace, std::string_view* drained_by);
+  static void RunScorers(const WiredProfile& profile, const RequestContext& context,
+                         const model::EndpointColumns& columns, Workspace& workspace,
+                         ProfileTrace* trace);
+
+  const Wiring wiring_;
+};
+
+void SchedulerImpl::FillColumns(const RequestContext& context, const model::PoolSnapshot& pool,
+                                const model::LiveColumns& live, Time now,
+                                model::EndpointColumns* columns) const {
+  columns->pool = &pool;
+  columns->now = now;
+  const std::vector<uint32_t>& slots = pool.slots;
+  const bool load = wiring_.Needs(DataKey::kInFlightLoad);
+  Gather(wiring_.Needs(DataKey::kWaiting), slots, live.waiting.get(), &columns->waiting);
+  Gather(wiring_.Needs(DataKey::kRunning), slots, live.running.get(), &columns->running);
+  Gather(wiring_.Needs(DataKey::kKvUsage), slots, live.kv_usage.get(), &columns->kv_usage);
+  Gather(load, slots, live.in_flight_requests.get(), &columns->in_flight_requests);
+  Gather(load, slots, live.in_flight_tokens.get(), &columns->in_flight_tokens);
+  GatherAge(NeedsMetrics(), slots, live.scraped_at_nanos.get(), now, &columns->metrics_age_s);
+  if (!load) columns->uncached_tokens.clear();
+  columns->prefix.resize(wiring_.prefix_columns);
+  for (const Producer* producer : wiring_.producers) producer->Produce(context, *columns);
+}
+
+bool SchedulerImpl::RunFilters(const WiredProfile& profile, const RequestContext& context,
+                               const model::EndpointColumns& columns, Random& random, Mask* mask,
+                               ProfileTrace* trace, std::string_view* drained_by) {
+  size_t steps = 0;
+  for (const Filter* filter : profile.filters) {
+    filter->Apply(context, columns, *mask, random);
+    if (trace != nullptr) {
+      ProfileTrace::FilterStep& step = Reuse(trace->filters, steps++);
+      step.plugin = filter->name();
+      step.after = *mask;
+    }
+    if (mask->Empty()) {
+      *drained_by = filter->name();
+      break;
+    }
+  }
+  if (trace != nullptr) trace->filters.resize(steps);
+  return !mask->Empty();
+}
+
+void SchedulerImpl::RunScorers(const WiredProfile& profile, const RequestContext& context,
+                               const model::EndpointColumns& columns, Workspace& workspace,
+                               ProfileTrace* trace) {
+  const size_t size = columns.size();
+  workspace.totals.assign(size, 0.0F);
+  for (size_t k = 0; k < profile.scorers.size(); ++k) {
+    const WeightedScorer& weighted = profile.scorers[k];
+    workspace.scores.assign(size, 0.0F);
+    weighted.scorer->Score(context, columns, workspace.mask, workspace.scores);
+    AddWeighted(weighted.weight, workspace.scores, workspace.totals.data());
+    if (trace == nullptr) continue;
+    ProfileTrace::ScoreStep& step = Reuse(trace->scores, k);
+    step.plugin = weighted.scorer->name();
+    step.weight = weighted.weight;
+    step.scores.assign(workspace.scores.begin(), workspace.scores.end());
+  }
+  if (trace == nullptr) return;
+  trace->scores.resize(profile.scorers.size());
+  trace->totals.assign(workspace.totals.begin(), workspace.totals.end());
+}
+
+bool SchedulerImpl::RunProfile(const WiredProfile& profile, const RequestContext& context,
+                               const model::EndpointColumns& columns, const Mask& candidates,
+                               Random& random, Workspace& workspace, ProfileTrace* trace,
+                               std::vector<uint32_t>* picks, std::string_view* drained_by) const {
+  workspace.mask = candidates;
+  picks->clear();
+  if (trace != nullptr) {
+    trace->profile = profile.name;
+    trace->totals.clear();
+    trace->picks.clear();
+  }
+  if (!RunFilters(profile, context, columns, random, &workspace.mask, trace, drained_by)) {
+    if (trace != nullptr) trace->scores.clear();
+    return false;
+  }
+  RunScorers(profile, context, columns, workspace, trace);
+  picks->resize(std::min(profile.picker->max_endpoints(), workspace.mask.Count()));
+  picks->resize(profile.picker->Pick(workspace.totals, workspace.mask, random, *picks));
+  if (trace != nullptr) trace->picks.assign(picks->begin(), picks->end());
+  return !picks->empty();
+}
+
+void SchedulerImpl::Schedule(const RequestContext& context, const model::EndpointColumns& columns,
+                             const Mask& candidates, Random& random, Workspace& workspace,
+                             DecisionTrace* trace, Decision* out) const {
+  out->picks.clear();
+  out->drained_by = {};
+  out->verdict = Verdict::kNoCandidates;
+  size_t runs = 0;
+  if (!candidates.Empty()) {
+    std::vector<ProfileResult>& results = workspace.results;
+    std::string_view drained_by = wiring_.handler->name();
+    // A handler that asks for more runs than this would never end.
+    const size_t max_runs = 4 * wiring_.profiles.size();
+    while (runs < max_runs) {
+      const std::span<const ProfileResult> so_far(results.data(), runs);
+      const int next = wiring_.handler->Next(context, wiring_.profile_names, so_far);
+      if (next < 0 || static_cast<size_t>(next) >= wiring_.profiles.size()) break;
+      const WiredProfile& profile = wiring_.profiles[static_cast<size_t>(next)];
+      ProfileResult& result = Reuse(results, runs);
+      result.profile = profile.name;
+      result.ok = RunProfile(profile, context, columns, candidates, random, workspace,
+                             trace == nullptr ? nullptr : &Reuse(trace->profiles, runs),
+                             &result.picks, &drained_by);
+      ++runs;
+    }
+    const std::span<const ProfileResult> all(results.data(), runs);
+    const size_t primary = runs == 0 ? 0 : wiring_.handler->Primary(all);
+    if (primary < runs && results[primary].ok) {
+      out->verdict = Verdict::kPicked;
+      out->picks.assign(results[primary].picks.begin(), results[primary].picks.end());
+    } else {
+      out->verdict = Verdict::kFilteredOut;
+      out->drained_by = drained_by;
+    }
+  }
+  if (trace != nullptr) trace->profiles.resize(runs);
+}
+
+std::vector<std::string> SchedulerImpl::Describe() const {
+  std::vector<std::string> lines;
+  for (const WiredProfile& profile : wiring_.profiles) {
+    std::string line = "profile " + profile.name + ":";
+    for (const Filter* filter : profile.filters) line += " " + filter->name() + ",";
+    for (const WeightedScorer& scorer : profile.scorers) {
+      line += fmt::format(" {} x {},", scorer.scorer->name(), scorer.weight);
+    }
+    lines.push_back(line + " " + profile.picker->name());
+  }
+  for (const Producer* producer : wiring_.producers) {
+    std::string keys;
+    for (const DataKey key : producer->Produces()) {
+      keys += (keys.empty() ? "" : ", ") + std::string(DataKeyName(key));
+    }
+    lines.push_back("producer " + producer->name() + ": " + keys);
+  }
+  return lines;
+}
+
+}  // namespace
+
+std::unique_ptr<Scheduler> Scheduler::Create(const SchedulingSpec& spec, const Registry& registry,
+                                             config::Diagnostics* diagnostics) {
+  if (diagnostics->file.empty()) diagnostics->file = spec.file;
+  Wiring wiring;
+  if (!Wire(spec, registry, diagnostics, &wiring)) return nullptr;
+  return std::make_unique<SchedulerImpl>(std::move(wiring));
+}
+
+}  // namespace penstock::sched
