@@ -47,8 +47,9 @@ def main(folder: str) -> None:
         hidden_size=64,
         intermediate_size=128,
         num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=64,  # vLLM's CPU attention has no kernel for smaller ones
         max_position_embeddings=4096,
         bos_token_id=0,
         eos_token_id=1,

@@ -1,0 +1,205 @@
+"""The unmodified clients through the gateway against two real vLLM servers (tools/peers/vllm)."""
+
+import os
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import anthropic
+import openai
+import pytest
+
+from harness.gateway import Gateway, fetch_metrics
+from harness.process import ROOT
+from harness.wait import eventually
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
+
+MODEL = "tiny"
+START_S = 420  # two servers, two cores
+HELLO = [{"role": "user", "content": "The router picks an engine for this request."}]
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+def answers(port: int, path: str) -> bool:
+    from harness.raw import RawConnection
+
+    try:
+        with RawConnection(("127.0.0.1", port)) as connection:
+            return connection.request("GET", path).status == 200
+    except OSError:
+        return False
+
+
+class Vllm:
+    def __init__(self, folder: Path):
+        self.ports = free_ports(2)
+        self.log = folder / "vllm.log"
+        with open(self.log, "wb") as log:
+            self.process = subprocess.Popen(
+                [str(ROOT / "tools/peers/vllm"), "start", *map(str, self.ports)],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            )
+
+    def wait(self) -> None:
+        def ready():
+            if self.process.poll() is not None:
+                raise AssertionError(f"vLLM ended:\n{self.log.read_text(errors='replace')[-4000:]}")
+            return all(answers(port, "/health") for port in self.ports)
+
+        eventually(ready, "both vLLM servers are up", START_S)
+
+    def metrics(self) -> list:
+        return [fetch_metrics(("127.0.0.1", port)) for port in self.ports]
+
+    def sum(self, name: str, **labels: str) -> float:
+        return sum(m.sum(name, **labels) for m in self.metrics())
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            # The group that start_new_session made holds this test's own servers and nothing else.
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait(10)
+
+
+@pytest.fixture(scope="module")
+def vllm(tmp_path_factory):
+    subprocess.run([str(ROOT / "tools/peers/vllm"), "install"], check=True, stdin=subprocess.DEVNULL)
+    vllm = Vllm(tmp_path_factory.mktemp("vllm"))
+    try:
+        vllm.wait()
+        yield vllm
+    finally:
+        vllm.stop()
+
+
+@pytest.fixture(scope="module")
+def gateway(vllm, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("gateway")
+    gateway = Gateway(folder, [f"http://127.0.0.1:{port}" for port in vllm.ports])
+    gateway.wait_healthy(*(("127.0.0.1", port) for port in vllm.ports))
+    yield gateway
+    gateway.wait_idle()
+    gateway.stop()
+
+
+@pytest.fixture
+def client(gateway):
+    with openai.OpenAI(base_url=gateway.url + "/v1", api_key="unused", max_retries=0) as client:
+        yield client
+
+
+def served_by(gateway, request_id: str) -> str:
+    return gateway.decision(request_id)["attempts"][-1]["address"]
+
+
+def test_models_come_from_the_engines(client):
+    assert [m.id for m in client.models.list()] == [MODEL]
+
+
+def test_unary_and_streamed_answers_agree(client):
+    request = dict(model=MODEL, messages=HELLO, max_tokens=24, temperature=0)
+    whole = client.chat.completions.create(**request)
+    assert whole.usage.completion_tokens > 0
+    stream = list(client.chat.completions.create(
+        **request, stream=True, stream_options={"include_usage": True}
+    ))
+    text = "".join(c.choices[0].delta.content or "" for c in stream if c.choices)
+    assert text == whole.choices[0].message.content
+    assert stream[-1].usage.completion_tokens == whole.usage.completion_tokens
+
+
+def test_completions(client):
+    answer = client.completions.create(
+        model=MODEL, prompt="A chat has many turns", max_tokens=8, extra_body={"ignore_eos": True}
+    )
+    assert answer.usage.completion_tokens == 8
+
+
+def test_anthropic_messages_unary_and_streamed(gateway):
+    with anthropic.Anthropic(base_url=gateway.url, api_key="unused", max_retries=0) as client:
+        message = client.messages.create(model=MODEL, max_tokens=8, messages=HELLO)
+        assert message.usage.output_tokens > 0
+        with client.messages.stream(model=MODEL, max_tokens=8, messages=HELLO) as stream:
+            assert stream.get_final_message().usage.output_tokens > 0
+
+
+def test_responses(client):
+    answer = client.responses.create(model=MODEL, input="The first words.", max_output_tokens=8)
+    assert answer.usage.output_tokens > 0
+
+
+def test_tokenize_passes_through(gateway):
+    response = gateway.post("/tokenize", {"model": MODEL, "prompt": "the second turn"})
+    assert response.status == 200 and response.json()["count"] > 0
+
+
+def test_unknown_model_is_404_before_any_engine_is_asked(client):
+    with pytest.raises(openai.NotFoundError) as raised:
+        client.chat.completions.create(model="large", messages=HELLO)
+    assert "tiny" in str(raised.value)
+
+
+def test_vllm_s_own_refusal_reaches_the_client(client):
+    with pytest.raises(openai.BadRequestError) as raised:
+        client.chat.completions.create(model=MODEL, messages=HELLO, max_tokens=100_000)
+    assert "4096" in str(raised.value)
+
+
+def test_second_turn_goes_to_the_engine_that_has_the_first(gateway, client):
+    for i in range(4):
+        messages = [{"role": "user", "content": f"Chat {i}. " + "Blocks of the cache that nobody uses. " * 60}]
+        request = dict(model=MODEL, max_tokens=16, temperature=0)
+        first = client.chat.completions.with_raw_response.create(messages=messages, **request)
+        answer = first.parse()
+        messages += [
+            {"role": "assistant", "content": answer.choices[0].message.content},
+            {"role": "user", "content": "And what then?"},
+        ]
+        second = client.chat.completions.with_raw_response.create(messages=messages, **request)
+        assert served_by(gateway, first.headers["x-request-id"]) == served_by(
+            gateway, second.headers["x-request-id"]
+        )
+        details = second.parse().usage.prompt_tokens_details
+        assert details is not None and details.cached_tokens >= answer.usage.prompt_tokens // 2
+        decision = gateway.decision(second.headers["x-request-id"])
+        assert decision["cached_tokens"] == details.cached_tokens
+
+
+def test_abort_is_seen_by_vllm(vllm, client):
+    before = vllm.sum("vllm:request_success_total", finished_reason="abort")
+    stream = client.chat.completions.create(
+        model=MODEL, messages=HELLO, stream=True, max_tokens=3500, extra_body={"ignore_eos": True}
+    )
+    next(iter(stream))
+    eventually(lambda: vllm.sum("vllm:num_requests_running") == 1, "vLLM runs the request")
+    stream.close()
+    eventually(lambda: vllm.sum("vllm:num_requests_running") == 0, "vLLM stops the request")
+    eventually(
+        lambda: vllm.sum("vllm:request_success_total", finished_reason="abort") == before + 1,
+        "vLLM counts the abort",
+    )
+
+
+def test_vllm_s_metrics_are_scraped(gateway, client):
+    stream = client.chat.completions.create(
+        model=MODEL, messages=HELLO, stream=True, max_tokens=3500, extra_body={"ignore_eos": True}
+    )
+    next(iter(stream))
+    eventually(
+        lambda: any(e["running"] == 1 and e["kv_usage"] > 0 for e in gateway.endpoints()),
+        "the gateway knows that one engine runs a request",
+    )
+    stream.close()
+    eventually(lambda: all(e["running"] == 0 for e in gateway.endpoints()), "and that it is over")
