@@ -1,0 +1,102 @@
+// Spreads prompts that nobody has cached over the endpoints that took such a prompt longest ago.
+// Neutral for prompts that somebody has.
+//
+// THREADS: lock-free: one atomic stamp per slot.
+#include <algorithm>
+#include <atomic>
+
+#include "plugins/builtin_types.h"
+
+namespace penstock::plugins {
+namespace {
+
+constexpr size_t kMaxSlots = 65536;
+
+class NoHitLruScorer : public sched::Scorer {
+ public:
+  struct Params {
+    uint32_t lru_size = 1024;
+    std::string producer;
+    template <class V>
+    void Describe(V& v) {
+      v.Field("lruSize", lru_size,
+              {.text = "How many endpoints are remembered; others count as never used.",
+               .unit = "endpoints",
+               .min = 1});
+      v.Field("prefixMatchInfoProducerName", producer,
+              {.text = "Producer of the prefix match; the default one when empty."});
+    }
+  };
+  explicit NoHitLruScorer(Params params)
+      : lru_size_(params.lru_size),
+        producer_(std::move(params.producer)),
+        used_at_(new std::atomic<uint64_t>[kMaxSlots]()) {}
+
+  std::vector<sched::Need> Needs() override {
+    return {{sched::DataKey::kPrefixMatch, producer_, true, &prefix_}};
+  }
+
+  void Score(const sched::RequestContext&, const model::EndpointColumns& columns,
+             const Mask& candidates, std::span<float> scores) const override;
+
+  void OnPicked(sched::RequestContext&, const model::EndpointColumns& columns,
+                const sched::Picked& picked) override {
+    if (picked.slot >= kMaxSlots || IsHit(columns)) return;
+    used_at_[picked.slot].store(clock_.fetch_add(1, std::memory_order_relaxed) + 1,
+                                std::memory_order_relaxed);
+  }
+  void OnEndpointRemoved(uint32_t slot) override {
+    if (slot < kMaxSlots) used_at_[slot].store(0, std::memory_order_relaxed);
+  }
+  uint64_t MaxBytes() const override { return kMaxSlots * sizeof(uint64_t); }
+
+ private:
+  bool IsHit(const model::EndpointColumns& columns) const {
+    const std::vector<float>& matched = columns.prefix[prefix_].matched_blocks;
+    return std::any_of(matched.begin(), matched.end(), [](float n) { return n > 0.0F; });
+  }
+
+  const size_t lru_size_;
+  const std::string producer_;
+  const std::unique_ptr<std::atomic<uint64_t>[]> used_at_;  // by slot; 0: never
+  std::atomic<uint64_t> clock_{0};                          // counts cold requests
+  uint32_t prefix_ = 0;
+};
+
+void NoHitLruScorer::Score(const sched::RequestContext&, const model::EndpointColumns& columns,
+                           const Mask& candidates, std::span<float> scores) const {
+  if (IsHit(columns)) {
+    std::fill(scores.begin(), scores.end(), 0.5F);
+    return;
+  }
+  // Oldest first; never used is oldest of all, in the order of the pool.
+  thread_local std::vector<std::pair<uint64_t, uint32_t>> order;
+  order.clear();
+  candidates.ForEach([&](size_t i) {
+    const uint32_t slot = columns.pool->slots[i];
+    const uint64_t used_at = slot < kMaxSlots ? used_at_[slot].load(std::memory_order_relaxed) : 0;
+    order.emplace_back(used_at, static_cast<uint32_t>(i));
+  });
+  std::sort(order.begin(), order.end());
+  if (order.size() > lru_size_) {
+    const auto remembered = order.end() - static_cast<ptrdiff_t>(lru_size_);
+    for (auto it = order.begin(); it != remembered; ++it) it->first = 0;
+    std::sort(order.begin(), remembered);
+  }
+  const float last = static_cast<float>(std::max<size_t>(2, order.size()) - 1);
+  for (size_t rank = 0; rank < order.size(); ++rank) {
+    scores[order[rank].second] = 1.0F - static_cast<float>(rank) / last;
+  }
+}
+
+}  // namespace
+
+sched::PluginType NoHitLruScorerType() {
+  auto type = sched::MakeType<NoHitLruScorer>(
+      "no-hit-lru-scorer", sched::Kind::kScorer,
+      "Spreads prompts that nobody has cached over the endpoints that took one longest ago.");
+  type.formula = "somebody has a block: 0.5 for all; else 1 - rank / (n - 1), oldest first";
+  return type;
+}
+
+}  // namespace penstock::plugins
