@@ -4,7 +4,6 @@ Everything listens on port 0 of the loopback, and every process is ended by the 
 """
 
 import pytest
-
 from harness.fake_engine import FakeEngine, FakeEngines
 from harness.gateway import Gateway, Sim
 from harness.process import find_binary, sanitizer_of

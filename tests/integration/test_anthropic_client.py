@@ -2,7 +2,6 @@
 
 import anthropic
 import pytest
-
 from conftest import MODEL
 from harness.fake_engine import hold, never
 from harness.wait import eventually

@@ -9,9 +9,17 @@ import threading
 import time
 
 import pytest
-
 from harness.fake_engine import (
-    break_after, chat, completion_json, delta, flood, in_turn, never, raw, start_stream, unary,
+    break_after,
+    chat,
+    completion_json,
+    delta,
+    flood,
+    in_turn,
+    never,
+    raw,
+    start_stream,
+    unary,
 )
 from harness.raw import RawConnection, render_request
 from harness.wait import PATIENCE_S, eventually

@@ -7,9 +7,8 @@ import threading
 import time
 
 import pytest
-
 from conftest import MODEL
-from harness.fake_engine import chat, hold, in_turn, raw, start_stream, unary, delta
+from harness.fake_engine import chat, delta, hold, in_turn, raw, start_stream, unary
 from harness.raw import render_request
 from harness.wait import PATIENCE_S, eventually
 

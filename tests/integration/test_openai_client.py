@@ -5,7 +5,6 @@ import json
 
 import openai
 import pytest
-
 from conftest import MODEL
 from harness.fake_engine import hold, unary
 from harness.raw import events_of

@@ -9,7 +9,6 @@ from pathlib import Path
 import anthropic
 import openai
 import pytest
-
 from harness.gateway import Gateway, fetch_metrics
 from harness.process import ROOT
 from harness.wait import eventually

@@ -4,7 +4,6 @@ import collections
 import json
 
 import pytest
-
 from conftest import MODEL
 from harness.fake_engine import chat
 from harness.raw import RawConnection

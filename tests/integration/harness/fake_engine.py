@@ -130,38 +130,42 @@ class FakeEngine:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
+        early: bytes | None = b""
         try:
-            while await self._serve_one(reader, writer):
-                pass
+            while early is not None:
+                early = await self._serve_one(reader, writer, early)
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass  # the gateway closed its side, which every test here expects now and then
         finally:
             self._writers.discard(writer)
             writer.close()
 
-    async def _serve_one(self, reader, writer) -> bool:
-        head = await reader.readuntil(b"\r\n\r\n")
+    async def _serve_one(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, early: bytes
+    ) -> bytes | None:
+        """One request, which begins with `early`. Returns what was read of the next one, None at the end."""
+        head = early + await reader.readuntil(b"\r\n\r\n")
         lines = head.decode("latin-1").rstrip("\r\n").split("\r\n")
         method, path, _ = lines[0].split(" ")
         headers = [tuple(part.strip() for part in line.split(":", 1)) for line in lines[1:]]
         length = next((int(v) for k, v in headers if k.lower() == "content-length"), 0)
         body = await reader.readexactly(length)
         request = Request(method, path, headers, head, body)
-        behaviour = self._route(request)
         connection = Connection(writer, request)
-        work = asyncio.ensure_future(behaviour(request, connection))
-        watch = asyncio.ensure_future(reader.read(1))
+        work = asyncio.ensure_future(self._route(request)(request, connection))
+        watch = asyncio.ensure_future(reader.read(1))  # ends early when the gateway closes
         await asyncio.wait({work, watch}, return_when=asyncio.FIRST_COMPLETED)
-        if not work.done():
-            work.cancel()
-            request.aborted.set()
-            return False
+        is_answered = work.done()
+        work.cancel()
         watch.cancel()
-        if work.exception() is not None:
+        await asyncio.wait({work, watch})
+        if not is_answered or work.exception() is not None:
             request.aborted.set()
-            return False
+            return None
         request.finished.set()
-        return connection.keep_alive
+        next_byte = b"" if watch.cancelled() else watch.result()
+        gone = not watch.cancelled() and not next_byte
+        return next_byte if connection.keep_alive and not gone else None
 
     def _route(self, request: Request) -> Behaviour:
         path = request.path.partition("?")[0]

@@ -1,6 +1,6 @@
 """Makes a tiny Llama with random weights, its byte-level BPE tokenizer and a chat template.
 
-The model answers nonsense, but as the real thing does: it is loaded, batched, cached and streamed by vLLM like any other.
+The model answers nonsense, but vLLM loads, batches, caches and streams it like any other.
 The weights come from a fixed seed, so every run makes the same model.
 """
 
