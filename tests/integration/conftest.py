@@ -6,7 +6,6 @@ Everything listens on port 0 of the loopback, and every process is ended by the 
 import pytest
 from harness.fake_engine import FakeEngine, FakeEngines
 from harness.gateway import Gateway, Sim
-from harness.process import find_binary, sanitizer_of
 
 MODEL = "Qwen/Qwen3-32B"
 
@@ -26,11 +25,6 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if "real" in item.keywords:
             item.add_marker(skip)
-
-
-@pytest.fixture(scope="session")
-def sanitizer() -> str:
-    return sanitizer_of(find_binary())
 
 
 @pytest.fixture

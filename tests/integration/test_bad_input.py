@@ -21,6 +21,7 @@ from harness.fake_engine import (
     start_stream,
     unary,
 )
+from harness.process import find_binary, sanitizer_of
 from harness.raw import RawConnection, render_request
 from harness.wait import PATIENCE_S, eventually
 
@@ -92,6 +93,12 @@ def client_errors(gateway) -> float:
 
 def engine_failures(gateway, kind: str) -> float:
     return gateway.metric("penstock_engine_failures_total", kind=kind)
+
+
+def assert_grown_less_than(gateway, limit: int) -> None:
+    # A sanitizer keeps freed memory for a while, and shadows all of it.
+    allowance = 256 * MIB if sanitizer_of(find_binary()) else 0
+    assert gateway.process.rss_bytes() - gateway.rss_before < limit + allowance
 
 
 def assert_client_error_counted(gateway, before: float, count: int = 1) -> None:
@@ -166,7 +173,7 @@ def test_unending_header_flood_is_cut_off_with_bounded_memory(scene):
             sent += len(line)
         assert sent < 16 * MIB, "the gateway takes headers without an end"
     assert_client_error_counted(scene, before)
-    assert scene.process.rss_bytes() - scene.rss_before < 16 * MIB
+    assert_grown_less_than(scene, 16 * MIB)
 
 
 # --- clients: slow or gone
@@ -215,7 +222,7 @@ def test_client_that_leaves_inside_its_body_leaves_nothing_behind(scene):
         connection.send(render_request("POST", CHAT, b"", {"content-length": "500000"}) + b"x" * 1000)
         connection.reset()
     assert not scene.bad.requests
-    assert scene.process.rss_bytes() - scene.rss_before < 16 * MIB
+    assert_grown_less_than(scene, 16 * MIB)
 
 
 def test_hundreds_of_idle_and_half_open_connections_disturb_nobody(scene):
@@ -224,7 +231,7 @@ def test_hundreds_of_idle_and_half_open_connections_disturb_nobody(scene):
         if i % 2:
             connection.send(b"POST /v1/chat/completions HTTP/1.1\r\nHo")
     assert scene.request("GET", "/v1/models").status == 200
-    assert scene.process.rss_bytes() - scene.rss_before < 64 * MIB
+    assert_grown_less_than(scene, 64 * MIB)
     for connection in connections:
         connection.close()
 
@@ -245,7 +252,7 @@ def test_client_that_never_reads_is_bounded_and_pauses_the_engine(scene):
 
         eventually(stands, "back-pressure reaches the engine")
         assert engine_request.sent_bytes < 32 * MIB
-        assert scene.process.rss_bytes() - scene.rss_before < 16 * MIB
+        assert_grown_less_than(scene, 16 * MIB)
     assert engine_request.aborted.wait(PATIENCE_S)
 
 
@@ -283,7 +290,7 @@ def test_body_above_the_limit_is_413_with_bounded_memory(scene, framing):
         assert response.status == 413
         assert "1048576" in response.error()["message"] or "1 MiB" in response.error()["message"]
     assert_client_error_counted(scene, before)
-    assert scene.process.rss_bytes() - scene.rss_before < 16 * MIB
+    assert_grown_less_than(scene, 16 * MIB)
 
 
 def test_announced_length_alone_takes_no_memory(scene):
@@ -291,7 +298,7 @@ def test_announced_length_alone_takes_no_memory(scene):
     for connection in connections:
         connection.send(render_request("POST", CHAT, b"", {"content-length": "1000000"}))
     assert scene.request("GET", "/v1/models").status == 200
-    assert scene.process.rss_bytes() - scene.rss_before < 16 * MIB
+    assert_grown_less_than(scene, 16 * MIB)
     for connection in connections:
         connection.close()
 
@@ -460,7 +467,7 @@ def test_engine_that_answers_faster_than_the_client_reads_is_relayed_whole(scene
     with bad_stream(scene) as connection:
         response = connection.read_response()
     assert response.complete and len(response.body) == 32 * MIB
-    assert scene.process.rss_bytes() - scene.rss_before < 24 * MIB
+    assert_grown_less_than(scene, 24 * MIB)
 
 
 def test_engine_that_answers_before_it_has_the_request_does_not_upset_the_gateway(scene):
@@ -511,7 +518,7 @@ def test_metrics_without_end_do_not_fill_the_memory(scene):
     scene.bad.metrics_answer = endless
     before = scene.bad.scrapes
     eventually(lambda: scene.bad.scrapes > before + 2, "it is scraped again")
-    assert scene.process.rss_bytes() - scene.rss_before < 24 * MIB
+    assert_grown_less_than(scene, 24 * MIB)
 
 
 def test_unary_answer_with_a_long_body_arrives_whole(scene):

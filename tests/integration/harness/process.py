@@ -1,5 +1,6 @@
 """Starts the real program, waits for its ready line and ends it by its own pid."""
 
+import functools
 import os
 import re
 import signal
@@ -128,6 +129,7 @@ class Process:
         self._stderr.close()
 
 
+@functools.cache
 def sanitizer_of(binary: Path) -> str:
     """"address", "thread" or "": what the binary was built with."""
     data = binary.read_bytes()
