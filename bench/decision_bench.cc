@@ -110,6 +110,29 @@ BENCHMARK(BM_DecisionSticky)->Arg(10)->Arg(100)->Arg(1000);
 void BM_DecisionFourScorers(benchmark::State& state) { RunDecisions(state, FourScorers()); }
 BENCHMARK(BM_DecisionFourScorers)->Arg(10)->Arg(100)->Arg(1000);
 
+// One plugin alone, with max-score-picker: filters and scorers may take 1 us per 64 endpoints.
+void BM_Plugin(benchmark::State& state, std::string_view type, std::string_view parameters) {
+  const std::string name(type);
+  sched::SchedulingSpec spec;
+  spec.plugins = {{"handler", "single-profile-handler", {}},
+                  {"picker", "max-score-picker", {}},
+                  {"plugin", name, *wire::ParseYaml(parameters, "parameters")}};
+  spec.profiles = {{"default", {{"plugin", 1.0}, {"picker", 1.0}}}};
+  Rig rig(spec, 1000);
+  const std::string cold(kPromptTokens * 4, 'z');
+  rig.Prepare(cold);
+  rig.scheduler->FillColumns(rig.context, rig.pool, rig.live, rig.now, &rig.columns);
+  for (auto _ : state) {
+    rig.scheduler->Schedule(rig.context, rig.columns, rig.candidates, rig.random, rig.workspace,
+                            nullptr, &rig.decision);
+  }
+}
+BENCHMARK_CAPTURE(BM_Plugin, label_selector, "label-selector-filter",
+                  "{matchExpressions: [{key: a, operator: DoesNotExist}]}");
+BENCHMARK_CAPTURE(BM_Plugin, lora_affinity, "lora-affinity-scorer", "{}");
+BENCHMARK_CAPTURE(BM_Plugin, no_hit_lru, "no-hit-lru-scorer", "{}");
+BENCHMARK_CAPTURE(BM_Plugin, queue, "queue-scorer", "{}");
+
 // Keys of the prompt, once per request.
 void BM_Prepare2kTokens(benchmark::State& state) {
   Rig rig(*sched::BuiltinPolicy("sticky"), 10);

@@ -39,6 +39,7 @@ void ExpectNoAllocation(const sched::SchedulingSpec& spec) {
   const model::PromptPart part{text, true};
   context.request.prompt = {&part, 1};
   context.request.headers.push_back({"x-session-id", "anna"});
+  context.request.headers.push_back({"x-session-token", "ZGVmYXVsdC9lMTIz"});  // default/e123
   scheduler->Prepare(context, Time());
   model::EndpointColumns columns;
   sched::Workspace workspace;
@@ -74,7 +75,7 @@ TEST(Decision, DoesNotAllocateWithAnyFilterScorerOrPicker) {
     if (type.type == "utilization-filter") {
       parameters = "{conditions: [{metric: waiting-queue, maxValue: 1}]}";
     }
-    if (type.type.starts_with("session-affinity")) parameters = "{strategy: session_id}";
+    if (type.type == "session-affinity-scorer") parameters = "{strategy: session_id}";
     if (type.kind == sched::Kind::kPicker) parameters = "{maxNumOfEndpoints: 3}";
     const wire::YamlNode node = *wire::ParseYaml(parameters, "test.yaml");
     const std::string name(type.type);

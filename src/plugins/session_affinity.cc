@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <boost/unordered/unordered_flat_map.hpp>
+#include <functional>
 
 #include "core/text.h"
 #include "plugins/base64.h"
@@ -11,10 +12,31 @@
 namespace penstock::plugins {
 namespace {
 
-// llm-d encodes the namespaced name of a pod. An endpoint's name here may be one ("ns/pod"); other
-// names stand in the namespace "default".
-std::string NamespacedName(const std::string& name) {
-  return name.find('/') == std::string::npos ? "default/" + name : name;
+// llm-d's token is the namespaced name of a pod. An endpoint's name here may be one ("ns/pod");
+// other names stand in the namespace "default".
+std::string TokenOf(const model::EndpointInfo& endpoint) {
+  const std::string& name = endpoint.spec.name;
+  return EncodeBase64(name.find('/') == std::string::npos ? "default/" + name : name);
+}
+
+struct TextHash {
+  using is_transparent = void;
+  size_t operator()(std::string_view text) const { return XXH3_64bits(text.data(), text.size()); }
+};
+using Tokens = boost::unordered_flat_map<std::string, uint32_t, TextHash, std::equal_to<>>;
+
+// The column of the healthy endpoint that has this token.
+std::optional<uint32_t> ColumnOfToken(std::string_view token, const model::PoolSnapshot& pool) {
+  static const SnapshotMemo<Tokens> memo;
+  const Tokens& tokens = memo.Get(pool, "", [&](Tokens* columns) {
+    columns->clear();
+    for (uint32_t i = 0; i < pool.endpoints.size(); ++i) {
+      columns->emplace(TokenOf(pool.endpoints[i]), i);
+    }
+  });
+  const auto it = tokens.find(token);
+  if (it == tokens.end() || !pool.healthy.Test(it->second)) return std::nullopt;
+  return it->second;
 }
 
 uint64_t HashOf(std::string_view session) { return XXH3_64bits(session.data(), session.size()); }
@@ -74,28 +96,11 @@ std::string_view SessionAffinity::SessionOf(const sched::RequestContext& context
   return {};
 }
 
-std::optional<uint32_t> SessionAffinity::Decode(std::string_view token,
-                                                const model::PoolSnapshot& pool) const {
-  const std::optional<std::string> name = DecodeBase64(token);
-  if (!name) return std::nullopt;
-  using Names = boost::unordered_flat_map<std::string, uint32_t>;
-  static const SnapshotMemo<Names> memo;
-  const Names& names = memo.Get(pool, "", [&](Names* columns) {
-    columns->clear();
-    for (uint32_t i = 0; i < pool.endpoints.size(); ++i) {
-      columns->emplace(NamespacedName(pool.endpoints[i].spec.name), i);
-    }
-  });
-  const auto it = names.find(*name);
-  if (it == names.end() || !pool.healthy.Test(it->second)) return std::nullopt;
-  return it->second;
-}
-
 std::optional<uint32_t> SessionAffinity::Bound(const sched::RequestContext& context,
                                                const model::EndpointColumns& columns) const {
   if (!table_) {
     const std::string_view token = TrimSpace(context.request.Header(params_.encoded_header.header));
-    return token.empty() ? std::nullopt : Decode(token, *columns.pool);
+    return token.empty() ? std::nullopt : ColumnOfToken(token, *columns.pool);
   }
   const std::string_view session = SessionOf(context);
   if (session.empty()) return std::nullopt;
@@ -108,7 +113,7 @@ void SessionAffinity::Learn(sched::RequestContext& context, const model::Endpoin
   const uint32_t column = Bound(context, columns).value_or(picked.column);
   if (!table_) {
     SetResponseHeader(context, params_.encoded_header.header,
-                      EncodeBase64(NamespacedName(columns.pool->endpoints[column].spec.name)));
+                      TokenOf(columns.pool->endpoints[column]));
     return;
   }
   const std::string_view session = SessionOf(context);

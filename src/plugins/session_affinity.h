@@ -92,7 +92,6 @@ class SessionAffinity {
  private:
   // "" when the request has none.
   std::string_view SessionOf(const sched::RequestContext& context) const;
-  std::optional<uint32_t> Decode(std::string_view token, const model::PoolSnapshot& pool) const;
 
   const SessionAffinityParams params_;
   std::optional<SessionTable> table_;  // strategy session_id

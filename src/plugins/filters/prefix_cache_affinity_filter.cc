@@ -3,6 +3,7 @@
 //
 // SOURCE: llm-d-router prefix-cache-affinity-filter and its throughput gate.
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "plugins/builtin_types.h"
@@ -57,13 +58,12 @@ class PrefixCacheAffinityFilter : public sched::Filter {
 
   explicit PrefixCacheAffinityFilter(Params params)
       : params_(std::move(params)),
-        threshold_(static_cast<float>(params_.affinity_threshold)),
         max_penalty_tokens_(static_cast<float>(params_.max_ttft_penalty_ms / 1000.0 *
                                                params_.peak_prefill_throughput)) {}
 
   std::vector<sched::Need> Needs() override {
     std::vector<sched::Need> needs;
-    if (threshold_ <= 0) return needs;
+    if (params_.affinity_threshold <= 0) return needs;
     needs.push_back({DataKey::kPrefixMatch, params_.prefix_producer, true, &prefix_});
     if (has_gate()) needs.push_back({DataKey::kInFlightLoad, params_.load_producer});
     return needs;
@@ -71,14 +71,18 @@ class PrefixCacheAffinityFilter : public sched::Filter {
 
   void Apply(const sched::RequestContext&, const model::EndpointColumns& columns, Mask& candidates,
              Random& random) const override {
-    if (threshold_ <= 0) return;
+    if (params_.affinity_threshold <= 0) return;
     if (params_.exploration_probability > 0 && random.Uniform() < params_.exploration_probability) {
       return;
     }
     const model::PrefixColumn& prefix = columns.prefix[prefix_];
     if (prefix.total_blocks == 0) return;
-    const float total = static_cast<float>(prefix.total_blocks);
-    const auto is_sticky = [&](size_t i) { return prefix.matched_blocks[i] / total >= threshold_; };
+    // Blocks are whole: compared as such, without a division per endpoint. What the product is off
+    // by must not ask for one block more.
+    const auto least_matched =
+        static_cast<float>(std::ceil(params_.affinity_threshold * prefix.total_blocks - 1e-6));
+    const float* const matched = prefix.matched_blocks.data();
+    const auto is_sticky = [&](size_t i) { return matched[i] >= least_matched; };
     // In-flight tokens stand for the time they take: both sides of the comparison are divided by
     // the same throughput.
     constexpr float kNobody = std::numeric_limits<float>::infinity();
@@ -103,7 +107,6 @@ class PrefixCacheAffinityFilter : public sched::Filter {
   }
 
   const Params params_;
-  const float threshold_;
   const float max_penalty_tokens_;
   uint32_t prefix_ = 0;
 };

@@ -31,6 +31,21 @@ TEST(PrefixCacheAffinityFilter, KeepsEndpointsAtOrAboveTheThreshold) {
   EXPECT_THAT(Kept(*Made<Filter>(kType, "{affinityThreshold: 0.7}"), pool), ElementsAre(0, 1, 2));
 }
 
+TEST(PrefixCacheAffinityFilter, TheThresholdIsExactWhateverTheLengthOfThePrompt) {
+  for (const double threshold : {0.1, 0.56, 0.7, 0.8, 0.99, 1.0}) {
+    const Made<Filter> filter(kType, "{affinityThreshold: " + std::to_string(threshold) + "}");
+    for (int64_t total = 1; total < 2049; ++total) {
+      // The first whole number of blocks with n / total >= threshold, in hundredths.
+      const int64_t hundredths = std::llround(threshold * 100);
+      const int64_t least = (total * hundredths + 99) / 100;
+      TestPool pool(2);
+      pool.SetPrefix(static_cast<uint32_t>(total),
+                     {static_cast<float>(least), static_cast<float>(least - 1)});
+      ASSERT_THAT(Kept(*filter, pool), ElementsAre(0)) << threshold << " of " << total;
+    }
+  }
+}
+
 TEST(PrefixCacheAffinityFilter, KeepsAllWhenNobodyIsSticky) {
   TestPool pool(3);
   pool.SetPrefix(10, {1, 7, 0});

@@ -18,6 +18,7 @@ namespace {
 using sched::DataKey;
 
 constexpr uint32_t kLeastBlockSizeTokens = 64;
+constexpr uint32_t kMostBlockSizeTokens = 65536;
 constexpr size_t kBytesPerToken = 4;
 // A bound on what an engine can make us keep for it: 268 million tokens of KV cache.
 constexpr uint64_t kMostBlocksPerEndpoint = 1U << 22;
@@ -39,9 +40,12 @@ class ApproxPrefixCacheProducer : public sched::Producer {
               {.text = "Block size where engines do not say; 64 at least is used.",
                .unit = "tokens",
                .min = 1,
-               .max = 65536});
+               .max = kMostBlockSizeTokens});
       v.Field("blockSize", block_size,
-              {.text = "The same.", .min = 1, .max = 65536, .deprecated = "use blockSizeTokens."});
+              {.text = "The same.",
+               .min = 1,
+               .max = kMostBlockSizeTokens,
+               .deprecated = "use blockSizeTokens."});
       v.Field("maxPrefixTokensToMatch", max_prefix_tokens_to_match,
               {.text = "Longest prefix that is looked at; 0 leaves it to maxPrefixBlocksToMatch.",
                .unit = "tokens"});
@@ -102,8 +106,10 @@ class ApproxPrefixCacheProducer : public sched::Producer {
     }
     return params_.max_prefix_blocks_to_match > 0 ? params_.max_prefix_blocks_to_match : SIZE_MAX;
   }
-  // Settles the block size, and the capacity of every server, after one of them changed.
-  void Retune() REQUIRES_LOCK(mutex_);
+  // Settles the block size after the server in `slot` changed, and how much it remembers; all of
+  // them when the block size is another one.
+  void Retune(uint32_t slot) REQUIRES_LOCK(mutex_);
+  void SetCapacity(uint32_t slot, uint32_t block_size_tokens) REQUIRES_LOCK(mutex_);
   uint32_t CapacityOf(const Server& server, uint32_t block_size_tokens) const;
 
   const Params params_;
@@ -144,7 +150,7 @@ void ApproxPrefixCacheProducer::OnEndpointRemoved(uint32_t slot) {
   index_.RemoveSlot(slot);
   if (slot >= servers_.size()) return;
   servers_[slot] = {};
-  Retune();
+  Retune(slot);
 }
 
 void ApproxPrefixCacheProducer::OnEndpointChanged(const model::EndpointInfo& endpoint) {
@@ -157,22 +163,27 @@ void ApproxPrefixCacheProducer::OnEndpointChanged(const model::EndpointInfo& end
   // A decision that was under way when the slot's last endpoint left may have claimed blocks since.
   if (server.address != now.address) index_.RemoveSlot(endpoint.slot);
   server = now;
-  Retune();
+  Retune(endpoint.slot);
 }
 
-void ApproxPrefixCacheProducer::Retune() {
+void ApproxPrefixCacheProducer::Retune(uint32_t slot) {
   uint32_t engines = 0;
   if (params_.auto_tune) {
     for (const Server& server : servers_) engines = std::max(engines, server.block_size_tokens);
-    engines = std::min(engines, 65536U);
+    engines = std::min(engines, kMostBlockSizeTokens);
   }
   const uint32_t block_size =
       std::max(kLeastBlockSizeTokens, engines != 0 ? engines : configured_block_size_);
-  block_size_tokens_.store(block_size, std::memory_order_relaxed);
-  for (uint32_t slot = 0; slot < servers_.size(); ++slot) {
-    if (servers_[slot].address.empty()) continue;
-    index_.SetCapacity(slot, CapacityOf(servers_[slot], block_size));
+  if (block_size_tokens_.exchange(block_size, std::memory_order_relaxed) == block_size) {
+    SetCapacity(slot, block_size);
+    return;
   }
+  for (uint32_t i = 0; i < servers_.size(); ++i) SetCapacity(i, block_size);
+}
+
+void ApproxPrefixCacheProducer::SetCapacity(uint32_t slot, uint32_t block_size_tokens) {
+  if (servers_[slot].address.empty()) return;
+  index_.SetCapacity(slot, CapacityOf(servers_[slot], block_size_tokens));
 }
 
 uint32_t ApproxPrefixCacheProducer::CapacityOf(const Server& server,
