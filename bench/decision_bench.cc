@@ -122,6 +122,10 @@ void BM_Plugin(benchmark::State& state, std::string_view type, std::string_view 
   const std::string cold(kPromptTokens * 4, 'z');
   rig.Prepare(cold);
   rig.scheduler->FillColumns(rig.context, rig.pool, rig.live, rig.now, &rig.columns);
+  for (int i = 0; i < 5000; ++i) {
+    const auto column = static_cast<uint32_t>(rig.random.Below(1000));
+    rig.scheduler->OnPicked(rig.context, rig.columns, {column, column, rig.now});
+  }
   for (auto _ : state) {
     rig.scheduler->Schedule(rig.context, rig.columns, rig.candidates, rig.random, rig.workspace,
                             nullptr, &rig.decision);

@@ -140,12 +140,17 @@ void PrefixIndex::Insert(uint32_t slot, std::span<const uint64_t> sequence) {
   while (end > 0) {
     const size_t begin = end > kBlocksPerLock ? end - kBlocksPerLock : 0;
     MutexLock lock(blocks->mutex);
+    size_t added = 0;
+    size_t evicted = 0;
     for (size_t i = end; i-- > begin;) {
       if (blocks->Touch(sequence[i])) continue;
-      while (blocks->where.size() >= capacity) RemoveHolder(blocks->PopOldest(), slot);
+      for (; blocks->where.size() >= capacity; ++evicted) RemoveHolder(blocks->PopOldest(), slot);
       blocks->Add(sequence[i]);
       AddHolder(sequence[i], slot);
+      ++added;
     }
+    entries_.fetch_add(added - evicted, std::memory_order_relaxed);  // modulo 2^64
+    evictions_.fetch_add(evicted, std::memory_order_relaxed);
     end = begin;
   }
 }
@@ -156,7 +161,11 @@ void PrefixIndex::SetCapacity(uint32_t slot, uint32_t blocks) {
   const uint32_t capacity = std::max(1U, blocks);
   held->capacity.store(capacity, std::memory_order_relaxed);
   MutexLock lock(held->mutex);
-  while (held->where.size() > capacity) RemoveHolder(held->PopOldest(), slot);
+  while (held->where.size() > capacity) {
+    RemoveHolder(held->PopOldest(), slot);
+    entries_.fetch_sub(1, std::memory_order_relaxed);
+    evictions_.fetch_add(1, std::memory_order_relaxed);
+  }
 }
 
 void PrefixIndex::RemoveSlot(uint32_t slot) {
@@ -164,6 +173,7 @@ void PrefixIndex::RemoveSlot(uint32_t slot) {
   if (blocks == nullptr) return;
   MutexLock lock(blocks->mutex);
   for (const auto& [key, node] : blocks->where) RemoveHolder(key, slot);
+  entries_.fetch_sub(blocks->where.size(), std::memory_order_relaxed);
   blocks->where = {};
   blocks->nodes = {};
   blocks->free = {};
@@ -207,7 +217,6 @@ void PrefixIndex::AddHolder(uint64_t key, uint32_t slot) {
   Shard& shard = ShardOf(key);
   MutexLock lock(shard.mutex);
   shard.holders[key].Add(static_cast<uint16_t>(slot));
-  entries_.fetch_add(1, std::memory_order_relaxed);
 }
 
 void PrefixIndex::RemoveHolder(uint64_t key, uint32_t slot) {
@@ -217,7 +226,6 @@ void PrefixIndex::RemoveHolder(uint64_t key, uint32_t slot) {
   if (it == shard.holders.end()) return;
   it->second.Remove(static_cast<uint16_t>(slot));
   if (it->second.empty()) shard.holders.erase(it);
-  entries_.fetch_sub(1, std::memory_order_relaxed);
 }
 
 }  // namespace penstock::kvcache

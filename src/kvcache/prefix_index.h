@@ -51,6 +51,8 @@ class PrefixIndex {
 
   // Of all slots.
   uint64_t entries() const { return entries_.load(std::memory_order_relaxed); }
+  // How often a slot forgot a block because its capacity was used up.
+  uint64_t evictions() const { return evictions_.load(std::memory_order_relaxed); }
   // How many blocks are held by at least one slot.
   size_t blocks() const;
   // What all slots seen so far may hold at most.
@@ -85,6 +87,7 @@ class PrefixIndex {
   mutable Mutex slots_mutex_;
   mutable std::vector<std::unique_ptr<SlotBlocks>> slots_ GUARDED_BY(slots_mutex_);
   std::atomic<uint64_t> entries_{0};
+  std::atomic<uint64_t> evictions_{0};
 };
 
 }  // namespace penstock::kvcache

@@ -81,6 +81,7 @@ TEST(PrefixIndex, AUseRenewsABlock) {
   index.Insert(0, Keys({3}));
   EXPECT_THAT(CountOf(index, Keys({1}), 1), ElementsAre(1));
   EXPECT_THAT(CountOf(index, Keys({2}), 1), ElementsAre(0));
+  EXPECT_EQ(index.evictions(), 1u);
 }
 
 TEST(PrefixIndex, KeepsTheBeginningOfASequenceLongerThanItsCapacity) {

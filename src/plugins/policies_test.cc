@@ -4,6 +4,7 @@
 
 #include <map>
 #include <set>
+#include <thread>
 
 #include "plugins/testing.h"
 #include "sched/config_loader.h"
@@ -127,6 +128,60 @@ TEST(Policies, PickOneOfTheCandidatesWhateverTheState) {
       seen.insert(decision.picks.front());
     }
     EXPECT_GT(seen.size(), 30u) << policy;
+  }
+}
+
+TEST(StickyPolicy, ShowsTheSizeOfItsIndex) {
+  Rig rig("sticky", 2);
+  rig.Run(Prompt('a', 64 * 3));
+  const auto stats = rig.scheduler->Stats();
+  ASSERT_EQ(stats.size(), 1u);
+  EXPECT_EQ(stats[0].plugin->name(), "approx-prefix-cache-producer");
+  EXPECT_EQ(stats[0].stats.at(0).metric, "prefix_indexer_size");
+  EXPECT_EQ(stats[0].stats.at(0).value, 3);
+}
+
+// Loops that decide, and endpoints that come and go, at once.
+TEST(Policies, SurviveManyThreads) {
+  for (const std::string_view policy : sched::BuiltinPolicyNames()) {
+    config::Diagnostics diagnostics;
+    const auto scheduler =
+        sched::Scheduler::Create(*sched::BuiltinPolicy(policy), Builtins(), &diagnostics);
+    ASSERT_NE(scheduler, nullptr);
+    TestPool pool(16);
+    model::LiveColumns live(64);
+    std::vector<std::thread> threads;
+    for (uint64_t t = 0; t < 3; ++t) {
+      threads.emplace_back([&, t] {
+        model::EndpointColumns columns;
+        sched::Workspace workspace;
+        sched::Decision decision;
+        Random random(t);
+        for (int i = 0; i < 100; ++i) {
+          sched::RequestContext context;
+          const std::string text = Prompt(static_cast<char>('a' + i % 5), 500);
+          const model::PromptPart part{text, true};
+          context.request.prompt = {&part, 1};
+          scheduler->Prepare(context, Time());
+          scheduler->FillColumns(context, pool.pool, live, Time(), &columns);
+          scheduler->Schedule(context, columns, pool.all, random, workspace, nullptr, &decision);
+          ASSERT_EQ(decision.verdict, sched::Verdict::kPicked);
+          const sched::Picked picked = pool.Pick(decision.picks.front());
+          live.in_flight_tokens[picked.slot] += 100;
+          scheduler->OnPicked(context, columns, picked);
+        }
+      });
+    }
+    for (int i = 0; i < 50; ++i) {
+      model::EndpointInfo endpoint = pool.pool.endpoints[static_cast<size_t>(i) % 16];
+      endpoint.gpu_blocks = 100;
+      endpoint.block_size_tokens = i % 20 == 0 ? 128 : 16;
+      scheduler->OnEndpointChanged(endpoint);
+      if (i % 7 == 0) scheduler->OnEndpointRemoved(endpoint.slot);
+      scheduler->OnTick(Time(seconds(i)));
+      scheduler->Stats();
+    }
+    for (std::thread& thread : threads) thread.join();
   }
 }
 

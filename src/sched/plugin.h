@@ -71,6 +71,12 @@ struct Picked {
   Time now;
 };
 
+// A number that a plugin shows to /metrics, by the metric's name without prefix.
+struct PluginStat {
+  std::string_view metric;  // a literal; "..._total" counts up, others go both ways
+  double value = 0;
+};
+
 class Plugin {
  public:
   virtual ~Plugin() = default;
@@ -87,6 +93,8 @@ class Plugin {
   virtual void OnTick(Time /*now*/) {}
   // Bytes of memory that this instance holds and may hold at most, for the budget printed at start.
   virtual uint64_t MaxBytes() const { return 0; }
+  // What it holds now, for /metrics. From any thread.
+  virtual std::vector<PluginStat> Stats() const { return {}; }
 
   const std::string& name() const { return name_; }
   const std::string& type() const { return type_; }

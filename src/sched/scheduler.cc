@@ -99,6 +99,15 @@ class SchedulerImpl : public Scheduler {
     for (Plugin* plugin : wiring_.active) plugin->OnTick(now);
   }
 
+  std::vector<InstanceStats> Stats() const override {
+    std::vector<InstanceStats> all;
+    for (const Plugin* plugin : wiring_.active) {
+      std::vector<PluginStat> stats = plugin->Stats();
+      if (!stats.empty()) all.push_back({plugin, std::move(stats)});
+    }
+    return all;
+  }
+
   uint64_t MaxBytes() const override {
     uint64_t bytes = 0;
     for (const Plugin* plugin : wiring_.active) bytes += plugin->MaxBytes();

@@ -105,6 +105,14 @@ class Scheduler {
   virtual void OnEndpointChanged(const model::EndpointInfo&) = 0;
   virtual void OnTick(Time) = 0;
 
+  // Every active instance with something to show. From any thread; the plugins live as long as the
+  // scheduler.
+  struct InstanceStats {
+    const Plugin* plugin;
+    std::vector<PluginStat> stats;
+  };
+  virtual std::vector<InstanceStats> Stats() const { return {}; }
+
   virtual uint64_t MaxBytes() const = 0;
   virtual bool NeedsMetrics() const = 0;  // some plugin reads scraped columns
   virtual std::vector<std::string> Describe()

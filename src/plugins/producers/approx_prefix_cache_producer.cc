@@ -91,6 +91,10 @@ class ApproxPrefixCacheProducer : public sched::Producer {
   void OnEndpointRemoved(uint32_t slot) override;
   void OnEndpointChanged(const model::EndpointInfo& endpoint) override;
   uint64_t MaxBytes() const override { return index_.MaxBytes(); }
+  std::vector<sched::PluginStat> Stats() const override {
+    return {{"prefix_indexer_size", static_cast<double>(index_.entries())},
+            {"prefix_indexer_evictions_total", static_cast<double>(index_.evictions())}};
+  }
 
  private:
   struct Server {
