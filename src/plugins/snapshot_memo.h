@@ -2,7 +2,7 @@
 // labels, scores of adapters. A decision then costs a look-up instead of a scan over texts.
 //
 // THREADS: const from any thread; each has its own few entries, shared by all memos of one type.
-// COST: 16 values per thread and value type; a look-up compares two numbers and the key.
+// COST: 64 values per thread and value type; a look-up compares two numbers and the key.
 #pragma once
 
 #include <array>
@@ -34,7 +34,7 @@ class SnapshotMemo {
       std::string key;
       Value value;
     };
-    thread_local std::array<Entry, 16> entries;
+    thread_local std::array<Entry, 64> entries;
     Entry& entry = entries[(id_ + std::hash<std::string_view>()(key)) % entries.size()];
     if (entry.memo != id_ || entry.snapshot != pool.id || entry.key != key) {
       fill(&entry.value);
