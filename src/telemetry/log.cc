@@ -60,11 +60,11 @@ void AppendJsonText(std::string& out, std::string_view s) {
   out += '"';
 }
 
+// Whether a text log shows it without quotes: visible ASCII that does not look like a field.
 bool IsPlain(std::string_view s) {
   if (s.empty()) return false;
-  for (char c : s) {
-    if (static_cast<unsigned char>(c) <= 0x20 || c == '"' || c == '=' || c == '\\' || c == 0x7f)
-      return false;
+  for (const signed char c : s) {  // bytes above 0x7f are negative
+    if (c <= 0x20 || c == '"' || c == '=' || c == '\\' || c == 0x7f) return false;
   }
   return true;
 }
@@ -74,7 +74,7 @@ void AppendValue(std::string& out, const Field& field, Format format) {
       [&](const auto& value) {
         using T = std::decay_t<decltype(value)>;
         if constexpr (std::is_same_v<T, std::string_view>) {
-          if (format == Format::kText && IsPlain(value) && SequenceLength(value) != 0) {
+          if (format == Format::kText && IsPlain(value)) {
             out.append(value);
           } else {
             AppendJsonText(out, value);

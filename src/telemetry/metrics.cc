@@ -214,8 +214,11 @@ class FamilyBase {
 template <class M>
 class FamilyImpl : public Family<M>, public FamilyBase {
  public:
-  FamilyImpl(size_t max_series, std::vector<double> bounds)
-      : max_series_(std::max<size_t>(1, max_series)), bounds_(std::move(bounds)) {}
+  // `overflow` counts look-ups that went to "other", under the family's name; may be null.
+  FamilyImpl(size_t max_series, std::vector<double> bounds, Family<Counter>* overflow)
+      : max_series_(std::max<size_t>(1, max_series)),
+        bounds_(std::move(bounds)),
+        overflow_(overflow) {}
 
   M& With(LabelValues values) override {
     assert(values.size() == label_names.size());
@@ -225,12 +228,16 @@ class FamilyImpl : public Family<M>, public FamilyBase {
       std::shared_lock lock(mutex_);
       const auto it = series_.find(key);
       if (it != series_.end()) return *it->second.metric;
+      if (other_ != nullptr && series_.size() >= max_series_) return CountOther();
     }
     std::unique_lock lock(mutex_);
     const auto it = series_.find(key);
     if (it != series_.end()) return *it->second.metric;
-    if (series_.size() >= max_series_) return Overflow();
-    return Make(key, std::vector<std::string>(values.begin(), values.end()));
+    if (series_.size() < max_series_) {
+      return Make(key, std::vector<std::string>(values.begin(), values.end()));
+    }
+    MakeOther();
+    return CountOther();
   }
 
   void Remove(LabelValues values) override {
@@ -239,6 +246,7 @@ class FamilyImpl : public Family<M>, public FamilyBase {
     std::unique_lock lock(mutex_);
     const auto it = series_.find(key);
     if (it == series_.end()) return;
+    if (it->second.metric.get() == other_) other_ = nullptr;
     // Somebody may still hold the reference: the metric stays, only its exposition ends.
     retired_.push_back(std::move(it->second.metric));
     if (retired_.size() > kMaxRetired) retired_.pop_front();
@@ -282,20 +290,27 @@ class FamilyImpl : public Family<M>, public FamilyBase {
     return *series.metric;
   }
 
-  M& Overflow() {
+  void MakeOther() {
     const std::vector<std::string> values(label_names.size(), "other");
     std::string key;
     for (const std::string& value : values) key.append(value).push_back('\xff');
     const auto it = series_.find(key);
-    return it != series_.end() ? *it->second.metric : Make(key, values);
+    other_ = it != series_.end() ? it->second.metric.get() : &Make(key, values);
+  }
+
+  M& CountOther() {
+    if (overflow_ != nullptr) overflow_->With({name}).Add();
+    return *other_;
   }
 
   const size_t max_series_;
   const std::vector<double> bounds_;
+  Family<Counter>* const overflow_;
   // Shared by look-ups, exclusive for a new series only.
   mutable std::shared_mutex mutex_;
   std::unordered_map<std::string, Series> series_;
   std::deque<std::unique_ptr<M>> retired_;
+  M* other_ = nullptr;  // the series of whatever finds no place; null until it is needed
 };
 
 template <class M>
@@ -322,7 +337,7 @@ struct Registry::Impl {
       return *existing;
     }
     auto family = std::make_unique<FamilyImpl<M>>(
-        max_series, std::vector<double>(bounds.begin(), bounds.end()));
+        max_series, std::vector<double>(bounds.begin(), bounds.end()), overflow);
     family->name = name;
     family->help = help;
     family->type = TypeName<M>();
@@ -336,9 +351,15 @@ struct Registry::Impl {
   mutable std::mutex mutex;
   std::map<std::string, std::unique_ptr<FamilyBase>, std::less<>> families;
   std::vector<std::function<void()>> refreshers;
+  Family<Counter>* overflow = nullptr;
 };
 
-Registry::Registry() : impl_(std::make_unique<Impl>()) {}
+Registry::Registry() : impl_(std::make_unique<Impl>()) {
+  impl_->overflow = &AddCounterFamily("penstock_metric_series_overflow_total",
+                                      "Look-ups of a label set that found its metric full and were "
+                                      "counted under \"other\" instead.",
+                                      {"metric"});
+}
 Registry::~Registry() = default;
 
 Counter& Registry::AddCounter(std::string_view name, std::string_view help) {

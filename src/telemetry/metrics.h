@@ -2,7 +2,8 @@
 //
 // A hot path keeps a reference and increments; nothing is looked up per event. Labelled families
 // are looked up with With(), which is bounded: past `max_series` distinct label sets everything
-// goes to the series whose labels are all "other", and a counter says so.
+// goes to the series whose labels are all "other", and penstock_metric_series_overflow_total says
+// so.
 //
 // THREADS: all methods from any thread. Counter and Histogram are striped by thread (8 stripes of
 // one cache line), so loops do not share lines. COST: Counter::Add one relaxed add;

@@ -49,7 +49,10 @@ TEST(Registry, ExposesSortedEscapedText) {
             "# HELP a_total Line\\nbreak.\n# TYPE a_total counter\na_total{x=\"q\\\"\\\\\\n\"} 3\n"
             "# HELP b_gauge A gauge.\n# TYPE b_gauge gauge\nb_gauge 1.5\n"
             "# HELP c_seconds Time.\n# TYPE c_seconds histogram\nc_seconds_bucket{le=\"0.1\"} 1\n"
-            "c_seconds_bucket{le=\"+Inf\"} 1\nc_seconds_sum 0.05\nc_seconds_count 1\n");
+            "c_seconds_bucket{le=\"+Inf\"} 1\nc_seconds_sum 0.05\nc_seconds_count 1\n"
+            "# HELP penstock_metric_series_overflow_total Look-ups of a label set that found its "
+            "metric full and were counted under \"other\" instead.\n"
+            "# TYPE penstock_metric_series_overflow_total counter\n");
 }
 
 TEST(Registry, SeriesBeyondTheLimitAreCountedAsOther) {
@@ -57,7 +60,12 @@ TEST(Registry, SeriesBeyondTheLimitAreCountedAsOther) {
   Family<Counter>& family = registry.AddCounterFamily("n_total", "N.", {"model"}, 2);
   for (const char* model : {"a", "b", "c", "d"}) family.With({model}).Add();
   EXPECT_EQ(family.With({"a"}).Value(), 1u);
-  EXPECT_THAT(registry.Expose(), HasSubstr("n_total{model=\"other\"} 2"));
+  const std::string text = registry.Expose();
+  EXPECT_THAT(text, HasSubstr("n_total{model=\"other\"} 2"));
+  EXPECT_THAT(text, HasSubstr("penstock_metric_series_overflow_total{metric=\"n_total\"} 2"));
+  family.Remove({"other"});
+  family.With({"e"}).Add();
+  EXPECT_THAT(registry.Expose(), HasSubstr("n_total{model=\"other\"} 1"));
 }
 
 TEST(Registry, ARemovedSeriesIsNotExposedAndItsReferenceStaysUsable) {
@@ -76,7 +84,7 @@ TEST(Registry, TheSameNameGivesTheSameMetricAndRefreshersRun) {
   Gauge& gauge = registry.AddGauge("y", "Y.");
   registry.OnCollect([&] { gauge.Set(7); });
   EXPECT_THAT(registry.Expose(), HasSubstr("y 7\n"));
-  EXPECT_EQ(registry.Rows().size(), 2u);
+  EXPECT_EQ(registry.Rows().size(), 3u);  // with the registry's own counter of overflows
 }
 
 TEST(Registry, ManyThreadsMayMakeAndReadSeries) {
@@ -129,6 +137,13 @@ TEST(Log, TextLinesQuoteOnlyWhatNeedsIt) {
   log::Info("ready", {{"address", "127.0.0.1:80"}, {"why", "two words"}});
   EXPECT_THAT(testing::internal::GetCapturedStderr(),
               HasSubstr("INFO  ready address=127.0.0.1:80 why=\"two words\"\n"));
+}
+
+TEST(Log, TextLinesHoldNoBytesThatATerminalMightObey) {
+  testing::internal::CaptureStderr();
+  log::Info("odd", {{"name", "a\x9b\x1b[2J\n"}});
+  EXPECT_THAT(testing::internal::GetCapturedStderr(),
+              HasSubstr("INFO  odd name=\"a\xef\xbf\xbd\\u001b[2J\\u000a\"\n"));
 }
 
 }  // namespace
