@@ -22,6 +22,9 @@ penstock_module(signals DEPS core model wire http net director telemetry)
 penstock_module(proxy DEPS core wire telemetry model api http net director)
 penstock_module(sim DEPS core wire telemetry http api engine config LIBS Boost::json)
 penstock_module(admin DEPS core wire telemetry http director LIBS Boost::json)
+file(GLOB console_files CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/console/*)
+penstock_embed(TARGET penstock_admin NAME console FUNCTION penstock::admin::ConsoleFiles
+               BASE ${CMAKE_SOURCE_DIR}/console FILES ${console_files})
 penstock_module(traffic DEPS core wire telemetry http net LIBS Boost::json)
 
 file(GLOB app_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/app/*.cc)
