@@ -1,0 +1,123 @@
+#include "admin/explain.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "admin/testing.h"
+
+namespace penstock::admin {
+namespace {
+
+using testing::Contains;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::Not;
+
+TEST(Explain, TellsTheWholeStoryInOrder) {
+  Rig rig(4);
+  rig.scheduler->keep = {true, true, false, true};
+  rig.scheduler->scores = {0.9F, 0.5F, 1.0F, 0.1F};
+  rig.scheduler->other_scores = {0.5F, 0.4F};
+  rig.scheduler->matched = {80, 3};
+  EXPECT_THAT(Explain(*rig.Complete("r")),
+              ElementsAre("The request asks for llama with about 5,200 input tokens.",
+                          "4 of 4 engines could take it.",
+                          "e0 is believed to hold 80 of the prompt's 85 blocks in its cache (94 "
+                          "%); the best of the "
+                          "others, e1, 3.",
+                          "The filter told-filter kept 3 of 4: e0, e1 and e3.",
+                          "e0 had the highest total, 2.30 (told-scorer 0.90 × 2 + other-scorer "
+                          "0.50 × 1), before e1 "
+                          "with 1.40. What made the difference was told-scorer (+0.80).",
+                          "The first byte came after 120 ms. The answer (status 200) was complete "
+                          "after 3.50 s, with "
+                          "214 output tokens.",
+                          "The engine found 5,000 of 5,210 input tokens in its cache (96 %)."));
+}
+
+TEST(Explain, ATieAndADrawAreCalledWhatTheyAre) {
+  Rig rig(3);
+  rig.scheduler->scores = {0.5F, 0.5F, 0.1F};
+  EXPECT_THAT(Explain(*rig.Complete("tie")),
+              Contains(HasSubstr("e0 and 1 other tied at the highest "
+                                 "total, 1.00")));
+  rig.scheduler->pick = 2;
+  EXPECT_THAT(Explain(*rig.Complete("low")),
+              Contains(HasSubstr("The picker drew e2 with a total of 0.20, although e0 had 1.00")));
+  rig.scheduler->scores.clear();
+  EXPECT_THAT(Explain(*rig.Complete("none")), Contains(HasSubstr("the picker drew e2 among 3")));
+}
+
+TEST(Explain, TheOnlyOneLeftNeedsNoScore) {
+  Rig rig(2);
+  rig.scheduler->keep = {false, true};
+  rig.scheduler->scores = {1, 0};
+  const auto record = rig.Complete("r");
+  EXPECT_THAT(Explain(*record), Contains("e1 was the only one left, so it was picked."));
+  EXPECT_EQ(ExplainBriefly(*record), "told-filter kept 1 of 2");
+}
+
+TEST(Explain, ARetryNamesTheFailureAndLeavesTheFirstOut) {
+  Rig rig(3);
+  director::Arrival arrival = rig.Arrive("r");
+  ASSERT_TRUE(arrival.flight->OnTryFailed(director::TryFailure::kConnect, Time() + seconds(2)));
+  arrival.flight->OnEnd(director::EndKind::kClientGone, 0, "", {}, Time() + seconds(3));
+  const auto record = rig.director->decisions().Find("r");
+  ASSERT_EQ(record->attempts.size(), 2u);
+  EXPECT_FALSE(CandidatesOf(*record, 1).Test(0));
+  const std::vector<std::string> sentences = Explain(*record);
+  EXPECT_THAT(sentences,
+              Contains("e0 did not answer (connect), so the request was tried elsewhere."));
+  EXPECT_THAT(sentences, Contains("2 of 3 engines could take it: e0 had been tried."));
+  EXPECT_THAT(sentences.back(), HasSubstr("The client went away after 1.00 s"));
+}
+
+TEST(Explain, WhoIsNoCandidateIsNamedWithTheReason) {
+  Rig rig(5);
+  rig.fleet.ScrapeFailed(1, "connection refused", Time() + seconds(1));
+  rig.fleet.ModelsRead(2, {"gemma"}, R"({"id":"gemma"})");
+  EXPECT_THAT(
+      Explain(*rig.Complete("r")),
+      Contains("3 of 5 engines could take it: e1 is not healthy (connection refused); e2 does "
+               "not serve the model."));
+}
+
+TEST(Explain, ARefusalGivesTheStatusAndTheReason) {
+  Rig rig(2);
+  rig.scheduler->drain = true;
+  EXPECT_EQ(rig.Arrive("full").flight, nullptr);
+  EXPECT_THAT(Explain(*rig.director->decisions().Find("full")).back(),
+              HasSubstr("The client got status 429: No engine can take the request now: the filter "
+                        "'told-filter' left none."));
+  EXPECT_EQ(rig.Arrive("unknown", "gemma").flight, nullptr);
+  EXPECT_THAT(Explain(*rig.director->decisions().Find("unknown")).back(), HasSubstr("status 404"));
+  EXPECT_THAT(ExplainBriefly(*rig.director->decisions().Find("unknown")), HasSubstr("gemma"));
+}
+
+TEST(Explain, EveryEndHasItsSentence) {
+  using director::EndKind;
+  for (EndKind end : {EndKind::kRunning, EndKind::kComplete, EndKind::kClientGone,
+                      EndKind::kEngineGone, EndKind::kTimeout, EndKind::kRejected}) {
+    director::DecisionRecord record;
+    record.end = end;
+    record.reason = "silence";
+    const std::vector<std::string> sentences = Explain(record);
+    ASSERT_EQ(sentences.size(), 2u);
+    EXPECT_THAT(sentences[0], HasSubstr("names no model"));
+    EXPECT_THAT(sentences[1], testing::AnyOf(testing::EndsWith("."), testing::EndsWith("silence")));
+  }
+}
+
+TEST(Explain, AnEndpointThatIsGoneFromThePoolIsNoMystery) {
+  Rig rig(2);
+  director::DecisionRecord record = *rig.Complete("r");
+  record.attempts[0].slot = 12;
+  EXPECT_THAT(Explain(record), Not(Contains(HasSubstr("picked"))));
+  EXPECT_EQ(ExplainBriefly(record), "");
+  record.attempts[0].pool = nullptr;
+  EXPECT_EQ(ExplainBriefly(record), "");
+  EXPECT_EQ(Explain(record).size(), 3u);
+}
+
+}  // namespace
+}  // namespace penstock::admin
