@@ -198,7 +198,7 @@ def test_failing_scrapes_take_an_engine_out_and_it_comes_back_by_itself(fakes, s
     well = a.metrics_answer
     a.metrics_answer = unary(500, b"broken")
     gateway.wait_healthy(b.address)
-    assert "500" in gateway.endpoint(f"127.0.0.1:{a.port}")["health_reason"]
+    assert "500" in gateway.endpoint(f"127.0.0.1:{a.port}")["reason"]
     for _ in range(10):
         assert gateway.post(CHAT, ask()).status == 200
     assert not a.requests
@@ -381,7 +381,7 @@ def test_json_and_llm_d_s_form_are_read(fakes, start_gateway, tmp_path):
     write(path, json.dumps({"endpoints": [entry]}))
     gateway = start_gateway([], "--endpoints-file", str(path))
     gateway.wait_healthy(a.address)
-    assert gateway.endpoint("a")["labels"] == {"zone": "eu"}
+    assert gateway.endpoint("a")["labels"]["zone"] == "eu"
 
 
 def test_endpoint_that_leaves_finishes_what_it_has(fakes, start_gateway, tmp_path):

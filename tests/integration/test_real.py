@@ -1,6 +1,7 @@
 """The unmodified clients through the gateway against two real vLLM servers (tools/peers/vllm)."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -177,17 +178,20 @@ def test_second_turn_goes_to_the_engine_that_has_the_first(gateway, client):
 
 
 def test_abort_is_seen_by_vllm(vllm, client):
-    before = vllm.sum("vllm:request_success_total", finished_reason="abort")
+    # vLLM 0.32 has no count of requests that their client left; it says so in its log.
     stream = client.chat.completions.create(
-        model=MODEL, messages=HELLO, stream=True, max_tokens=3500, extra_body={"ignore_eos": True}
+        model=MODEL, messages=HELLO, stream=True, max_tokens=3500,
+        extra_body={"ignore_eos": True}, extra_headers={"x-request-id": "left-by-its-client"},
     )
     next(iter(stream))
     eventually(lambda: vllm.sum("vllm:num_requests_running") == 1, "vLLM runs the request")
+    before = vllm.sum("vllm:generation_tokens_total")
     stream.close()
     eventually(lambda: vllm.sum("vllm:num_requests_running") == 0, "vLLM stops the request")
+    assert vllm.sum("vllm:generation_tokens_total") - before < 3000
     eventually(
-        lambda: vllm.sum("vllm:request_success_total", finished_reason="abort") == before + 1,
-        "vLLM counts the abort",
+        lambda: re.search(r"left-by-its-client\S* aborted", vllm.log.read_text(errors="replace")),
+        "vLLM logs the abort",
     )
 
 

@@ -73,7 +73,11 @@ class Process:
                 )
             return None
 
-        return eventually(probe, f"a line like {pattern!r} from {self.args[1]}")
+        try:
+            return eventually(probe, f"a line like {pattern!r} from {self.args[1]}")
+        except AssertionError:
+            self.kill()
+            raise
 
     def rss_bytes(self) -> int:
         for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
@@ -99,7 +103,12 @@ class Process:
         self._close()
 
     def wait(self, within_s: float = PATIENCE_S) -> int:
-        code = self.popen.wait(within_s)
+        """The exit code of a program that ends by itself; one that does not is killed, and that is a failure."""
+        try:
+            code = self.popen.wait(within_s)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"did not end within {within_s:.0f} s: {self.args}") from None
         self._close()
         return code
 
