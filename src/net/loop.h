@@ -1,8 +1,8 @@
 // One event loop per core, timers, and messages between loops. The library behind it (Boost.Asio)
 // is seen only in .cc files.
 //
-// THREADS: a Loop runs on one thread; everything made on it is used on it. Only Post, Stop and
-// NowOnAnyThread are for other threads.
+// THREADS: a Loop runs on one thread; everything made on it is used on it. Only Post, RunAndWait,
+// Stop and Now are for other threads.
 #pragma once
 
 #include <cstdint>
@@ -26,6 +26,9 @@ class Loop {
   // Runs `task` on the loop, soon, in order of posting. From any thread. Tasks posted after Run
   // returned are destroyed unrun.
   void Post(std::move_only_function<void()> task);
+  // Runs `task` on the loop and returns when it has run; on the calling thread when the loop does
+  // not run (not yet, or not any more) or is the caller's own.
+  void RunAndWait(std::move_only_function<void()> task);
   // The steady clock, read now.
   Time Now() const;
   // Whether the calling thread is the one that is in Run.
@@ -69,7 +72,8 @@ class LoopPool {
 };
 
 // Calls `on_signal(signo)` on the loop for SIGINT, SIGTERM and SIGHUP. Make it before threads
-// start.
+// start: it blocks them on the calling thread, and threads inherit that (as do child processes, which
+// must unblock them).
 class SignalWatch {
  public:
   SignalWatch(Loop& loop, std::function<void(int)> on_signal);
@@ -77,7 +81,7 @@ class SignalWatch {
 
  private:
   struct Impl;
-  std::unique_ptr<Impl> impl_;
+  std::shared_ptr<Impl> impl_;
 };
 
 }  // namespace penstock::net

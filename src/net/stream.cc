@@ -1,0 +1,164 @@
+#include "net/stream.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include <boost/asio/basic_stream_socket.hpp>
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/post.hpp>
+#include <cerrno>
+#include <utility>
+
+#include "net/internal_asio.h"
+
+namespace penstock::net {
+namespace {
+
+using asio::ip::tcp;
+using boost::system::error_code;
+
+int ErrnoOf(const error_code& error) {
+  if (!error) return 0;
+  return error.category() == boost::system::system_category() ? error.value() : ECONNABORTED;
+}
+
+}  // namespace
+
+struct Stream::Io {
+  struct Deadline : TimerNode {
+    Deadline(Loop& loop, Stream& s) : TimerNode(loop), stream(s) {}
+    void Fire() override {
+      if (due > std::chrono::steady_clock::now()) {
+        if (due != Time::max()) Start(due);
+        return;
+      }
+      due = Time::max();
+      Ref<Stream> keep(&stream);
+      stream.OnDeadline();
+    }
+    Stream& stream;
+    Time due = Time::max();
+  };
+
+  Io(Loop& loop, Stream& stream)
+      : impl(loop.impl()), socket(impl.io.get_executor()), deadline(loop, stream) {}
+
+  Loop::Impl& impl;
+  asio::basic_stream_socket<tcp, Executor> socket;
+  Deadline deadline;
+};
+
+Stream::Stream(Loop& loop) : loop_(loop), io_(std::make_unique<Io>(loop, *this)) {}
+
+Stream::~Stream() = default;
+
+bool Stream::is_open() const { return io_->socket.is_open(); }
+
+int Stream::Adopt(int fd, bool is_ipv6) {
+  const int on = 1;
+  ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+  error_code error;
+  io_->socket.assign(is_ipv6 ? tcp::v6() : tcp::v4(), fd, error);
+  return ErrnoOf(error);
+}
+
+void Stream::Connect(const Address& address) {
+  tcp::endpoint endpoint;
+  endpoint.resize(address.size);
+  std::memcpy(endpoint.data(), &address.storage, address.size);
+  error_code error;
+  io_->socket.open(address.is_ipv6() ? tcp::v6() : tcp::v4(), error);
+  if (!error) io_->socket.set_option(tcp::no_delay(true), error);
+  if (error) {
+    asio::post(io_->impl.io, [self = Ref<Stream>(this), error] {
+      Turn turn(self->io_->impl);
+      self->OnConnect(ErrnoOf(error));
+    });
+    return;
+  }
+  io_->socket.async_connect(endpoint, [self = Ref<Stream>(this)](error_code result) {
+    if (!self->is_open()) return;
+    Turn turn(self->io_->impl);
+    self->OnConnect(ErrnoOf(result));
+  });
+}
+
+void Stream::StartRead(char* at, size_t bytes) {
+  is_reading_ = true;
+  io_->socket.async_receive(asio::buffer(at, bytes),
+                            [self = Ref<Stream>(this)](error_code error, size_t got) {
+                              self->is_reading_ = false;
+                              if (!self->is_open()) return;
+                              Turn turn(self->io_->impl);
+                              const bool is_end = error == asio::error::eof;
+                              self->OnRead({got, is_end ? 0 : ErrnoOf(error)});
+                            });
+}
+
+IoResult Stream::ReadNow(char* at, size_t bytes) {
+  ssize_t got;
+  do {
+    got = ::recv(io_->socket.native_handle(), at, bytes, MSG_DONTWAIT);
+  } while (got < 0 && errno == EINTR);
+  if (got < 0) return {0, errno};
+  return {static_cast<size_t>(got), 0};
+}
+
+IoResult Stream::WriteNow(std::span<const iovec> pieces) {
+  msghdr message{};
+  message.msg_iov = const_cast<iovec*>(pieces.data());
+  message.msg_iovlen = pieces.size();
+  ssize_t sent;
+  do {
+    sent = ::sendmsg(io_->socket.native_handle(), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+  } while (sent < 0 && errno == EINTR);
+  if (sent < 0) return {0, errno};
+  return {static_cast<size_t>(sent), 0};
+}
+
+void Stream::WaitWritable() {
+  if (std::exchange(waits_writable_, true)) return;
+  io_->socket.async_wait(tcp::socket::wait_write, [self = Ref<Stream>(this)](error_code) {
+    self->waits_writable_ = false;
+    if (!self->is_open()) return;
+    Turn turn(self->io_->impl);
+    self->OnWritable();  // an error shows itself in the write that follows
+  });
+}
+
+void Stream::ShutdownWrite() { ::shutdown(io_->socket.native_handle(), SHUT_WR); }
+
+void Stream::Close() {
+  if (!is_open()) return;
+  ClearDeadline();
+  io_->deadline.Cancel();
+  error_code ignored;  // the descriptor is gone whatever close says
+  io_->socket.close(ignored);
+}
+
+void Stream::CloseWithReset() {
+  if (!is_open()) return;
+  const linger at_once{1, 0};
+  ::setsockopt(io_->socket.native_handle(), SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+  Close();
+}
+
+void Stream::Defer() {
+  Loop::Impl& impl = io_->impl;
+  if (impl.turn_depth == 0 && impl.turns.empty()) {
+    asio::post(impl.io, [&impl] { Turn turn(impl); });
+  }
+  impl.turns.Add(*this);
+}
+
+void Stream::SetDeadline(Time when) {
+  Io::Deadline& deadline = io_->deadline;
+  deadline.due = when;
+  if (!deadline.pending() || deadline.when() > when) deadline.Start(when);
+}
+
+void Stream::ClearDeadline() { io_->deadline.due = Time::max(); }
+
+}  // namespace penstock::net

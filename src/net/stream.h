@@ -1,0 +1,93 @@
+// A TCP connection on a loop, told in events. Derived classes hold the protocol.
+//
+// At most one read is outstanding, into memory that the caller keeps until OnRead; everything else
+// is a non-blocking system call that happens at once. Whoever writes calls Defer and writes in
+// OnTurnEnd, so all that one callback says leaves in one system call.
+//
+// THREADS: loop-bound; the counter of owners is not atomic. OWNS: the socket and one deadline.
+// COST: an event is one virtual call; no allocation after the first read.
+#pragma once
+
+#include <sys/uio.h>
+
+#include <boost/smart_ptr/intrusive_ptr.hpp>
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "core/time.h"
+#include "net/address.h"
+#include "net/loop.h"
+
+namespace penstock::net {
+
+// `error` is an errno value, 0 for success. A read of 0 bytes without an error is the end of the
+// stream; EAGAIN means nothing now.
+struct IoResult {
+  size_t bytes = 0;
+  int error = 0;
+};
+
+class Stream {
+ public:
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
+
+  Loop& loop() const { return loop_; }
+  bool is_open() const;
+
+ protected:
+  explicit Stream(Loop& loop);
+  virtual ~Stream();
+
+  // Takes over a connected socket. Returns an errno value.
+  int Adopt(int fd, bool is_ipv6);
+  // OnConnect follows unless the stream is closed before. REQUIRES: not open.
+  void Connect(const Address& address);
+  // REQUIRES: open, no read outstanding.
+  void StartRead(char* at, size_t bytes);
+  bool is_reading() const { return is_reading_; }
+  IoResult ReadNow(char* at, size_t bytes);
+  IoResult WriteNow(std::span<const iovec> pieces);
+  // OnWritable follows once. May be called again while it is outstanding.
+  void WaitWritable();
+  bool waits_writable() const { return waits_writable_; }
+  void ShutdownWrite();
+  // Idempotent. No event follows, apart from an OnTurnEnd that was asked for.
+  void Close();
+  // Close, so that the peer sees a reset.
+  void CloseWithReset();
+
+  // OnTurnEnd follows when the running callback ends. Idempotent until then.
+  void Defer();
+  // OnDeadline follows at the time; replaces the pending one. Moving it later costs nothing.
+  void SetDeadline(Time when);
+  void ClearDeadline();
+
+  virtual void OnConnect(int error) = 0;
+  virtual void OnRead(IoResult result) = 0;
+  virtual void OnWritable() = 0;
+  virtual void OnTurnEnd() = 0;
+  virtual void OnDeadline() = 0;
+
+ private:
+  struct Io;
+  friend class TurnQueue;
+  friend void intrusive_ptr_add_ref(Stream* s) { ++s->owners_; }
+  friend void intrusive_ptr_release(Stream* s) {
+    if (--s->owners_ == 0) delete s;
+  }
+
+  Loop& loop_;
+  std::unique_ptr<Io> io_;
+  int owners_ = 0;
+  bool is_reading_ = false;
+  bool waits_writable_ = false;
+  bool is_deferred_ = false;
+};
+
+template <class T>
+using Ref = boost::intrusive_ptr<T>;
+
+}  // namespace penstock::net
