@@ -1,7 +1,7 @@
 // Reads EndpointPickerConfig documents (both API groups) and the `scheduling` section of
 // penstock.yaml, which has the same `plugins` and `schedulingProfiles`.
 //
-// SOURCE: ../shared/spec endpoint-picker 1.6 (fields, defaulting rules 1-4).
+// SOURCE: llm-d-router apix/config/v1alpha1 (fields) and pkg/epp/config/loader (defaulting).
 #pragma once
 
 #include "sched/registry.h"
@@ -10,11 +10,16 @@
 namespace penstock::sched {
 
 // Validates and applies llm-d's defaulting (single profile handler, picker, default profile).
-// Fields of EndpointPickerConfig whose machinery Penstock does not have yet (flowControl, dataLayer
+// Fields of EndpointPickerConfig whose machinery Penstock does not have (flowControl, dataLayer
 // sources other than the default metrics source, ...) are an error that names the capability, never
 // a silent no-op. Returns false when diagnostics has errors.
 bool LoadEndpointPickerConfig(const wire::YamlNode& document, const Registry&, SchedulingSpec* out,
                               config::Diagnostics*);
+
+// The same for the two lists alone, as penstock.yaml has them under `scheduling`. A null node is an
+// absent list.
+bool LoadInlineScheduling(const wire::YamlNode& plugins, const wire::YamlNode& scheduling_profiles,
+                          const Registry&, SchedulingSpec* out, config::Diagnostics*);
 
 // The default: "sticky until saturated" (prefix-cache-affinity-filter + token-load-scorer +
 // max-score-picker), and the named alternatives of `--policy`.

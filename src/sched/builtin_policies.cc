@@ -1,0 +1,63 @@
+#include <fmt/format.h>
+
+#include <array>
+
+#include "sched/config_loader.h"
+
+namespace penstock::sched {
+namespace {
+
+constexpr std::string_view kMaxScorePicker = "max-score-picker";
+
+PluginSpec Plain(std::string_view type) {
+  return PluginSpec{std::string(type), std::string(type), wire::YamlNode()};
+}
+
+// One profile over plugins with default settings.
+SchedulingSpec OneProfile(std::initializer_list<std::pair<std::string_view, double>> plugins) {
+  SchedulingSpec spec;
+  spec.plugins.push_back(Plain("single-profile-handler"));
+  spec.profiles.push_back(ProfileSpec{"default", {}});
+  for (const auto& [type, weight] : plugins) {
+    spec.plugins.push_back(Plain(type));
+    spec.profiles.front().plugins.push_back(ProfileEntry{std::string(type), weight});
+  }
+  return spec;
+}
+
+constexpr std::array<std::string_view, 4> kPolicies = {"sticky", "weighted", "least-requests",
+                                                       "random"};
+
+SchedulingSpec LlmdDefault() {
+  return OneProfile({{"queue-scorer", 2},
+                     {"kv-cache-utilization-scorer", 2},
+                     {"prefix-cache-scorer", 3},
+                     {kMaxScorePicker, 1}});
+}
+
+}  // namespace
+
+Result<SchedulingSpec> BuiltinPolicy(std::string_view name) {
+  SchedulingSpec spec;
+  if (name == "sticky") {
+    spec = OneProfile(
+        {{"prefix-cache-affinity-filter", 1}, {"token-load-scorer", 1}, {kMaxScorePicker, 1}});
+  } else if (name == "weighted") {
+    spec = LlmdDefault();
+  } else if (name == "least-requests") {
+    spec = OneProfile({{"active-request-scorer", 1}, {kMaxScorePicker, 1}});
+  } else if (name == "random") {
+    spec = OneProfile({{"random-picker", 1}});
+  } else {
+    return Fail(Code::kNotFound, fmt::format("unknown policy '{}'; the built-in ones are {}", name,
+                                             fmt::join(kPolicies, ", ")));
+  }
+  spec.file = fmt::format("policy {}", name);
+  return spec;
+}
+
+std::vector<std::string_view> BuiltinPolicyNames() {
+  return std::vector<std::string_view>(kPolicies.begin(), kPolicies.end());
+}
+
+}  // namespace penstock::sched

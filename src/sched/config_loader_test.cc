@@ -1,0 +1,291 @@
+#include "sched/config_loader.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "sched/known_types.h"
+
+namespace penstock::sched {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+PluginType Type(std::string_view name, Kind kind, std::vector<std::string_view> aliases = {}) {
+  PluginType type;
+  type.type = name;
+  type.kind = kind;
+  type.aliases = std::move(aliases);
+  return type;
+}
+
+// The loader never makes an instance, so types are names and kinds here.
+const Registry& Types() {
+  static const Registry registry({
+      Type("approx-prefix-cache-producer", Kind::kProducer),
+      Type("header-handler", Kind::kProfileHandler),
+      Type("kv-cache-utilization-scorer", Kind::kScorer),
+      Type("label-selector-filter", Kind::kFilter),
+      Type("max-score-picker", Kind::kPicker),
+      Type("prefix-cache-scorer", Kind::kScorer),
+      Type("queue-scorer", Kind::kScorer),
+      Type("random-picker", Kind::kPicker),
+      Type("single-profile-handler", Kind::kProfileHandler),
+      Type("token-producer", Kind::kProducer, {"tokenizer"}),
+  });
+  return registry;
+}
+
+struct Outcome {
+  SchedulingSpec spec;
+  config::Diagnostics diagnostics{.file = "e.yaml"};
+  bool ok = false;
+};
+
+Outcome Load(std::string_view body) {
+  Outcome outcome;
+  const std::string text =
+      "apiVersion: llm-d.ai/v1alpha1\nkind: EndpointPickerConfig\n" + std::string(body);
+  const Result<wire::YamlNode> tree = wire::ParseYaml(text, "e.yaml");
+  if (!tree) {
+    outcome.diagnostics.errors.push_back(tree.error().message);
+    return outcome;
+  }
+  outcome.ok = LoadEndpointPickerConfig(*tree, Types(), &outcome.spec, &outcome.diagnostics);
+  return outcome;
+}
+
+std::vector<std::string> ErrorsOf(std::string_view body) { return Load(body).diagnostics.errors; }
+
+std::vector<std::string> Names(const SchedulingSpec& spec) {
+  std::vector<std::string> names;
+  for (const PluginSpec& plugin : spec.plugins) names.push_back(plugin.name + ":" + plugin.type);
+  return names;
+}
+
+std::vector<std::string> Entries(const ProfileSpec& profile) {
+  std::vector<std::string> entries;
+  for (const ProfileEntry& entry : profile.plugins) entries.push_back(entry.plugin);
+  return entries;
+}
+
+TEST(EndpointPickerConfig, AppliesEveryDefault) {
+  const Outcome o = Load("plugins:\n- type: queue-scorer\n- type: label-selector-filter\n");
+  ASSERT_TRUE(o.ok) << o.diagnostics.errors.front();
+  EXPECT_THAT(Names(o.spec), ElementsAre("queue-scorer:queue-scorer",
+                                         "label-selector-filter:label-selector-filter",
+                                         "max-score-picker:max-score-picker",
+                                         "single-profile-handler:single-profile-handler"));
+  ASSERT_EQ(o.spec.profiles.size(), 1u);
+  EXPECT_EQ(o.spec.profiles[0].name, "default");
+  EXPECT_THAT(Entries(o.spec.profiles[0]),
+              ElementsAre("queue-scorer", "label-selector-filter", "max-score-picker"));
+  EXPECT_EQ(o.spec.file, "e.yaml");
+}
+
+TEST(EndpointPickerConfig, NothingConfiguredIsTheWeightedDefault) {
+  const Outcome o = Load("");
+  ASSERT_TRUE(o.ok);
+  ASSERT_EQ(o.spec.profiles.size(), 1u);
+  EXPECT_THAT(Entries(o.spec.profiles[0]),
+              ElementsAre("queue-scorer", "kv-cache-utilization-scorer", "prefix-cache-scorer",
+                          "max-score-picker"));
+  EXPECT_EQ(o.spec.profiles[0].plugins[2].weight, 3.0);
+}
+
+TEST(EndpointPickerConfig, AProfileWithoutPickerTakesTheDeclaredOne) {
+  const Outcome o = Load(R"(plugins:
+- {type: random-picker, name: dice}
+- type: queue-scorer
+schedulingProfiles:
+- name: p
+  plugins: [{pluginRef: queue-scorer, weight: 2.5}]
+)");
+  ASSERT_TRUE(o.ok) << o.diagnostics.errors.front();
+  EXPECT_THAT(Entries(o.spec.profiles[0]), ElementsAre("queue-scorer", "dice"));
+  EXPECT_EQ(o.spec.profiles[0].plugins[0].weight, 2.5);
+}
+
+TEST(EndpointPickerConfig, ParametersKeepTheirPlaces) {
+  const Outcome o = Load("plugins:\n- type: queue-scorer\n  parameters:\n    threshold: 5\n");
+  ASSERT_TRUE(o.ok);
+  ASSERT_NE(o.spec.plugins[0].parameters.Find("threshold"), nullptr);
+  EXPECT_EQ(o.spec.plugins[0].parameters.Find("threshold")->line, 6u);
+}
+
+TEST(EndpointPickerConfig, AliasesLoadWithAWarning) {
+  const Outcome o = Load("plugins:\n- type: tokenizer\n");
+  ASSERT_TRUE(o.ok);
+  EXPECT_EQ(o.spec.plugins[0].name, "tokenizer");
+  EXPECT_EQ(o.spec.plugins[0].type, "token-producer");
+  EXPECT_THAT(o.diagnostics.warnings,
+              ElementsAre("e.yaml:4:9: plugin type 'tokenizer' is deprecated: use "
+                          "'token-producer'"));
+}
+
+TEST(EndpointPickerConfig, TheOldGroupLoadsWithAWarning) {
+  const auto tree = wire::ParseYaml(
+      "apiVersion: inference.networking.x-k8s.io/v1alpha1\nkind: EndpointPickerConfig\n", "e.yaml");
+  SchedulingSpec spec;
+  config::Diagnostics diagnostics{.file = "e.yaml"};
+  EXPECT_TRUE(LoadEndpointPickerConfig(*tree, Types(), &spec, &diagnostics));
+  EXPECT_THAT(diagnostics.warnings, ElementsAre(HasSubstr("e.yaml:1:13: apiVersion inference.")));
+}
+
+TEST(EndpointPickerConfig, NamesAndTypesAreStrict) {
+  const std::pair<std::string_view, std::string_view> cases[] = {
+      {"plugins:\n- type: queue-scorr\n",
+       "e.yaml:4:9: unknown plugin type 'queue-scorr', did you mean 'queue-scorer'?"},
+      {"plugins:\n- type: queue-scorer\nprofiles: []\n", "e.yaml:5:1: unknown field 'profiles'"},
+      {"plugins:\n- {type: queue-scorer}\n- {type: queue-scorer}\n",
+       "e.yaml:5:10: plugin 'queue-scorer' is declared twice"},
+      {"plugins:\n- {name: a}\n", "e.yaml:4:3: plugins[0].type is missing"},
+      {"plugins:\n- {type: queue-scorer}\nschedulingProfiles:\n- name: p\n  plugins:\n"
+       "  - {pluginRef: queue-score}\n",
+       "e.yaml:8:17: no plugin is named 'queue-score', did you mean 'queue-scorer'?"},
+      {"plugins:\n- {type: queue-scorer}\nschedulingProfiles:\n- {name: p}\n- {name: p}\n",
+       "e.yaml:7:10: profile 'p' is declared twice"},
+      {"plugins: [{type: random-picker}, {type: max-score-picker}]\nschedulingProfiles:\n"
+       "- name: p\n  plugins: [{pluginRef: random-picker}, {pluginRef: max-score-picker}]\n",
+       "e.yaml:6:53: profile 'p' has more than one picker"},
+      {"plugins: [{type: random-picker}, {type: max-score-picker}]\n",
+       "e.yaml:3:10: more than one picker is declared"},
+      {"plugins: [{type: single-profile-handler}, {type: header-handler}]\n",
+       "more than one profile handler is declared"},
+      {"plugins: [{type: single-profile-handler}]\nschedulingProfiles: [{name: a}, {name: b}]\n",
+       "e.yaml:4:21: single-profile-handler works with one profile, not 2"},
+      {"plugins: [{type: queue-scorer}]\nschedulingProfiles: [{name: a}, {name: b}]\n",
+       "e.yaml:4:21: 2 profiles need a profile handler"},
+      {"plugins: [{type: queue-scorer, name: single-profile-handler}]\n",
+       "the name 'single-profile-handler' is needed"},
+      {"featureGates: [flowcontrol]\n",
+       "e.yaml:3:16: unknown feature gate 'flowcontrol', did you mean 'flowControl'?"},
+      {"featureGates: [flowControl=maybe]\n", "must be true or false"},
+  };
+  for (const auto& [body, expected] : cases) {
+    EXPECT_THAT(ErrorsOf(body), ElementsAre(HasSubstr(std::string(expected)))) << body;
+  }
+}
+
+TEST(EndpointPickerConfig, MissingCapabilitiesAreNamedOnce) {
+  const std::pair<std::string_view, std::string_view> cases[] = {
+      {"plugins:\n- type: precise-prefix-cache-producer\n  parameters: {a: b}\n",
+       "e.yaml:4:9: plugin type 'precise-prefix-cache-producer' needs KV events, which this "
+       "version "
+       "does not have"},
+      {"featureGates: [flowControl]\nflowControl: {maxBytes: 1}\n",
+       "e.yaml:3:16: feature gate 'flowControl' needs flow control, which this version does not "
+       "have"},
+      {"flowControl: {maxBytes: 1}\n", "e.yaml:3:14: flowControl needs flow control"},
+      {"saturationDetector: {pluginRef: x}\n",
+       "e.yaml:3:21: saturationDetector needs flow control"},
+      {"dataLayer: {discovery: {pluginRef: x}}\n", "dataLayer.discovery needs discovery plugins"},
+      {"dataLayer: {crossReplicaSyncerPluginRef: x}\n", "needs replicas that share state"},
+      {"plugins: [{type: metrics-data-source, parameters: {scheme: https}}]\n",
+       "metrics-data-source over https needs TLS to engines"},
+      {"plugins: [{type: metrics-data-source, parameters: {path: /m}}]\n",
+       "needs metrics paths other than /metrics"},
+      {"plugins: [{type: metrics-data-source, parameters: {prot: 1}}]\n", "did you mean 'port'?"},
+      {"plugins: [{type: core-metrics-extractor, parameters: {engineConfigs: []}}]\n",
+       "engineConfigs needs metric names from the configuration"},
+      {"plugins: [{type: core-metrics-extractor, parameters: {defaultEngine: triton}}]\n",
+       "needs metrics of engines other than vllm and sglang"},
+      {"requestHandler: {parsers: [{pluginRef: vllmgrpc-parser}]}\n",
+       "plugin type 'vllmgrpc-parser' needs gRPC requests"},
+      // A handler that is missing is not also reported as no handler at all.
+      {"plugins: [{type: disagg-profile-handler}]\nschedulingProfiles: [{name: a}, {name: b}]\n",
+       "needs prefill/decode disaggregation"},
+  };
+  for (const auto& [body, expected] : cases) {
+    EXPECT_THAT(ErrorsOf(body), ElementsAre(HasSubstr(std::string(expected)))) << body;
+  }
+}
+
+TEST(EndpointPickerConfig, BuiltInPartsMayBeNamed) {
+  const Outcome o = Load(R"(featureGates: [haPopulateNonLeaderDatastore, flowControl=false]
+plugins:
+- {type: metrics-data-source, name: source, parameters: {path: /metrics, interval: 1s}}
+- type: core-metrics-extractor
+- type: openai-parser
+- type: queue-scorer
+dataLayer:
+  sources:
+  - pluginRef: source
+    extractors: [{pluginRef: core-metrics-extractor}]
+requestHandler:
+  parsers: [{pluginRef: openai-parser}, {pluginRef: passthrough-parser}]
+)");
+  EXPECT_TRUE(o.ok) << o.diagnostics.errors.front();
+  EXPECT_THAT(o.diagnostics.warnings, ElementsAre(HasSubstr("interval is ignored")));
+  EXPECT_THAT(Names(o.spec),
+              ElementsAre("queue-scorer:queue-scorer", "max-score-picker:max-score-picker",
+                          "single-profile-handler:single-profile-handler"));
+}
+
+TEST(EndpointPickerConfig, ReferencesMustBeOfTheRightKind) {
+  EXPECT_THAT(ErrorsOf("plugins: [{type: queue-scorer}]\ndataLayer: {sources: [{pluginRef: "
+                       "queue-scorer}]}\n"),
+              ElementsAre(HasSubstr("'queue-scorer' is no data source")));
+  EXPECT_THAT(ErrorsOf("plugins: [{type: queue-scorer}]\nrequestHandler: {parsers: [{pluginRef: "
+                       "queue-scorer}]}\n"),
+              ElementsAre(HasSubstr("'queue-scorer' is no request parser")));
+  EXPECT_THAT(ErrorsOf("requestHandler: {parsers: [{pluginRef: openai-parsr}]}\n"),
+              ElementsAre(HasSubstr("no plugin is named 'openai-parsr'")));
+}
+
+TEST(EndpointPickerConfig, WhatHasNoEffectInAProfileWarns) {
+  const Outcome o = Load(R"(plugins: [{type: token-producer}, {type: label-selector-filter}]
+schedulingProfiles:
+- name: p
+  plugins: [{pluginRef: token-producer}, {pluginRef: label-selector-filter, weight: 2}]
+)");
+  EXPECT_TRUE(o.ok);
+  EXPECT_THAT(o.diagnostics.warnings, ElementsAre(HasSubstr("takes no part in profile 'p'"),
+                                                  HasSubstr("only scorers have one")));
+}
+
+TEST(InlineScheduling, ReadsTheTwoLists) {
+  const auto tree = wire::ParseYaml(
+      "plugins: [{type: queue-scorer}]\nschedulingProfiles: [{name: p, plugins: [{pluginRef: "
+      "queue-scorer}]}]\n",
+      "p.yaml");
+  ASSERT_TRUE(tree);
+  SchedulingSpec spec;
+  config::Diagnostics diagnostics{.file = "p.yaml"};
+  ASSERT_TRUE(LoadInlineScheduling(*tree->Find("plugins"), *tree->Find("schedulingProfiles"),
+                                   Types(), &spec, &diagnostics));
+  EXPECT_THAT(Entries(spec.profiles[0]), ElementsAre("queue-scorer", "max-score-picker"));
+
+  config::Diagnostics bad{.file = "p.yaml"};
+  EXPECT_FALSE(LoadInlineScheduling(*tree, wire::YamlNode(), Types(), &spec, &bad));
+  EXPECT_THAT(bad.errors, ElementsAre("p.yaml:1:1: scheduling.plugins: must be a list, not a map"));
+}
+
+TEST(BuiltinPolicy, KnowsItsNames) {
+  for (const std::string_view name : BuiltinPolicyNames()) {
+    const auto spec = BuiltinPolicy(name);
+    ASSERT_TRUE(spec) << name;
+    ASSERT_EQ(spec->profiles.size(), 1u);
+    for (const ProfileEntry& entry : spec->profiles[0].plugins) {
+      EXPECT_TRUE(std::any_of(spec->plugins.begin(), spec->plugins.end(), [&](const PluginSpec& p) {
+        return p.name == entry.plugin;
+      })) << entry.plugin;
+    }
+  }
+  const auto unknown = BuiltinPolicy("stickyy");
+  ASSERT_FALSE(unknown);
+  EXPECT_EQ(unknown.error().code, Code::kNotFound);
+  EXPECT_THAT(unknown.error().message, HasSubstr("sticky, weighted, least-requests, random"));
+}
+
+TEST(KnownTypes, EveryMissingTypeSaysWhatItNeeds) {
+  for (const KnownType& known : KnownTypes()) {
+    EXPECT_EQ(known.role == KnownRole::kMissing, !known.needs.empty()) << known.type;
+    EXPECT_EQ(FindKnownType(known.type), &known);
+  }
+  EXPECT_EQ(FindKnownType("queue-scorer"), nullptr);
+}
+
+}  // namespace
+}  // namespace penstock::sched
