@@ -1,45 +1,11 @@
-// `penstock serve`: the gateway assembled from a configuration.
+// `penstock serve`: the gateway.
 #pragma once
 
-#include <cstdint>
-#include <functional>
-#include <memory>
-#include <string>
-#include <vector>
-
-#include "config/serve_config.h"
-#include "core/result.h"
-#include "telemetry/metrics.h"
+#include "app/gateway.h"
 
 namespace penstock::app {
 
-// A running gateway: its loops, its admin port, its scraping and its discovery.
-//
-// THREADS: made, drained and destroyed by one thread.
-// OWNS: everything; the destructor stops and joins.
-class Gateway {
- public:
-  // Listens, begins to watch the engines, and waits (2 s at most) until each has been tried once.
-  static Result<std::unique_ptr<Gateway>> Start(const config::ServeConfig& config);
-  ~Gateway();
-
-  const std::string& address() const;        // "HOST:PORT" of the gateway
-  const std::string& admin_address() const;  // "HOST:PORT" of the live page
-  uint16_t port() const;
-  uint16_t admin_port() const;
-  // What is worth saying at start: policy, plugins, memory bounds.
-  std::vector<std::string> Summary() const;
-  // Every metric that a gateway can show, for the generated reference.
-  std::vector<telemetry::Registry::Row> MetricRows() const;
-  // Stops accepting, lets running requests end within timeouts.drain; `done` is called once, from another thread.
-  void Drain(std::function<void()> done);
-
- private:
-  struct Impl;
-  explicit Gateway(std::unique_ptr<Impl> impl);
-  std::unique_ptr<Impl> impl_;
-};
-
+// Returns the exit status: 0 after SIGTERM or SIGINT, 1 when it cannot start, 2 for wrong flags.
 int RunServe(int argc, char** argv);
 
 }  // namespace penstock::app

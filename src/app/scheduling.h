@@ -1,0 +1,23 @@
+// From the `scheduling` section of a configuration to a scheduler.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "config/serve_config.h"
+#include "core/result.h"
+#include "sched/scheduler.h"
+
+namespace penstock::app {
+
+struct ChosenScheduler {
+  std::unique_ptr<sched::Scheduler> scheduler;
+  std::string policy;                 // "sticky", or the file that decides; for people
+  std::vector<std::string> warnings;  // "FILE:LINE:COLUMN: sentence"
+};
+
+// Inline plugins win over a file, a file over a policy. The error has a line for each mistake.
+Result<ChosenScheduler> MakeScheduler(const config::SchedulingConfig& config);
+
+}  // namespace penstock::app

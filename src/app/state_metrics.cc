@@ -1,0 +1,221 @@
+#include "app/state_metrics.h"
+
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <ctime>
+#include <filesystem>
+#include <system_error>
+
+namespace penstock::app {
+namespace {
+
+constexpr std::string_view kPool = "default";  // the value of llm-d's label for the pool's name
+constexpr size_t kMaxSeries = 20'000;          // of families with one series an endpoint
+
+struct Spread {
+  double mean = 0;
+  double deviation = 0;
+};
+
+Spread SpreadOf(const model::PoolSnapshot& pool, const std::atomic<float>* column) {
+  double sum = 0, squares = 0, count = 0;
+  pool.healthy.ForEach([&](size_t i) {
+    const double value = column[pool.slots[i]].load(std::memory_order_relaxed);
+    sum += value;
+    squares += value * value;
+    count += 1;
+  });
+  if (count == 0) return {};
+  const double mean = sum / count;
+  return {mean, std::sqrt(std::max(0.0, squares / count - mean * mean))};
+}
+
+double SecondsOf(const timeval& time) {
+  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6;
+}
+
+double ResidentBytes() {
+  long pages = 0;
+  if (std::FILE* file = std::fopen("/proc/self/statm", "re")) {
+    if (std::fscanf(file, "%*s %ld", &pages) != 1) pages = 0;
+    std::fclose(file);
+  }
+  return static_cast<double>(pages) * static_cast<double>(::sysconf(_SC_PAGESIZE));
+}
+
+double OpenDescriptors() {
+  std::error_code error;
+  double count = 0;
+  for (std::filesystem::directory_iterator it("/proc/self/fd", error), end; !error && it != end;
+       it.increment(error)) {
+    ++count;
+  }
+  return std::max(0.0, count - 1);  // the one that reads the folder
+}
+
+}  // namespace
+
+StateMetrics::StateMetrics(telemetry::Registry& r, StateSources sources)
+    : sources_(std::move(sources)),
+      kv_mean_(r.AddGaugeFamily("llm_d_epp_average_kv_cache_utilization",
+                                "Mean share of used KV blocks over healthy endpoints.", {"name"})),
+      kv_deviation_(r.AddGaugeFamily("llm_d_epp_std_dev_kv_cache_utilization",
+                                     "Standard deviation of the share of used KV blocks.",
+                                     {"name"})),
+      queue_mean_(r.AddGaugeFamily("llm_d_epp_average_queue_size",
+                                   "Mean number of requests that wait in healthy engines.",
+                                   {"name"})),
+      queue_deviation_(r.AddGaugeFamily("llm_d_epp_std_dev_queue_size",
+                                        "Standard deviation of the engines' queues.", {"name"})),
+      running_mean_(r.AddGaugeFamily("llm_d_epp_average_running_requests",
+                                     "Mean number of requests that run in healthy engines.",
+                                     {"name"})),
+      running_deviation_(r.AddGaugeFamily("llm_d_epp_std_dev_running_requests",
+                                          "Standard deviation of the engines' running requests.",
+                                          {"name"})),
+      ready_endpoints_(
+          r.AddGaugeFamily("llm_d_epp_ready_endpoints", "Endpoints that can be picked.", {"name"})),
+      endpoint_queue_(r.AddGaugeFamily("llm_d_epp_per_endpoint_queue_size",
+                                       "Requests that wait in an engine.",
+                                       {"name", "model_server_endpoint"}, kMaxSeries)),
+      endpoint_healthy_(r.AddGaugeFamily("penstock_endpoint_healthy",
+                                         "1 when the endpoint can be picked, else 0.",
+                                         {"endpoint_name"}, kMaxSeries)),
+      in_flight_requests_(r.AddGaugeFamily(
+          "llm_d_epp_inflight_requests", "Requests sent to an endpoint that have not ended.",
+          {"endpoint_name", "namespace", "producer_name", "fairness_id", "priority"}, kMaxSeries)),
+      in_flight_tokens_(r.AddGaugeFamily(
+          "llm_d_epp_inflight_tokens",
+          "Uncached prompt tokens sent to an endpoint whose answer has not begun.",
+          {"endpoint_name", "namespace", "producer_name", "fairness_id", "priority"}, kMaxSeries)),
+      prefix_size_(r.AddGaugeFamily("llm_d_epp_prefix_indexer_size",
+                                    "Entries (block and holder) of the prefix index.",
+                                    {"plugin_name", "plugin_type"})),
+      prefix_evictions_(r.AddCounterFamily("penstock_prefix_indexer_evictions_total",
+                                           "Entries that gave way to newer ones.",
+                                           {"plugin_name"})),
+      connections_open_(r.AddGaugeFamily("penstock_http_connections_open",
+                                         "Client connections that are open.", {"server"})),
+      connections_(r.AddCounterFamily("penstock_http_connections_total",
+                                      "Client connections that were accepted.", {"server"})),
+      http_requests_(r.AddCounterFamily("penstock_http_requests_total",
+                                        "Requests whose head and body arrived whole.", {"server"})),
+      clients_gone_(r.AddCounterFamily("penstock_http_clients_gone_total",
+                                       "Clients that left before their answer was finished.",
+                                       {"server"})),
+      refused_connections_(r.AddCounterFamily(
+          "penstock_http_refused_connections_total",
+          "Connections refused because limits.maxConnections was reached.", {"server"})),
+      decision_log_bytes_(
+          r.AddGauge("penstock_decision_log_bytes", "Memory that decision records hold.")),
+      cpu_seconds_(r.AddGauge("process_cpu_seconds_total", "User and system CPU time.")),
+      resident_bytes_(r.AddGauge("process_resident_memory_bytes", "Resident memory.")),
+      open_descriptors_(r.AddGauge("process_open_fds", "Open file descriptors.")),
+      max_descriptors_(r.AddGauge("process_max_fds", "Limit of open file descriptors.")) {
+  r.AddGaugeFamily("llm_d_epp_info", "Always 1; which program this is.", {"commit", "build_ref"})
+      .With({"", sources_.version})
+      .Set(1);
+  r.AddGauge("process_start_time_seconds", "Start of the process, in seconds since 1970.")
+      .Set(static_cast<double>(std::time(nullptr)));
+  r.OnCollect([this] { Refresh(); });
+}
+
+void StateMetrics::Followed::To(uint64_t value) {
+  if (value > seen) counter->Add(value - seen);
+  seen = std::max(seen, value);
+}
+
+StateMetrics::Followed& StateMetrics::Follow(telemetry::Family<telemetry::Counter>& family,
+                                             std::string_view family_name, std::string_view label) {
+  const std::string key = std::string(family_name) + '\0' + std::string(label);
+  for (auto& [name, followed] : followed_) {
+    if (name == key) return followed;
+  }
+  return followed_.emplace_back(key, Followed{&family.With({label})}).second;
+}
+
+void StateMetrics::Refresh() {
+  MutexLock lock(mutex_);
+  const auto pool = sources_.director.fleet().snapshot().Get();
+  const model::LiveColumns& live = sources_.director.fleet().live();
+  const Spread kv = SpreadOf(*pool, live.kv_usage.get());
+  const Spread waiting = SpreadOf(*pool, live.waiting.get());
+  const Spread running = SpreadOf(*pool, live.running.get());
+  kv_mean_.With({kPool}).Set(kv.mean);
+  kv_deviation_.With({kPool}).Set(kv.deviation);
+  queue_mean_.With({kPool}).Set(waiting.mean);
+  queue_deviation_.With({kPool}).Set(waiting.deviation);
+  running_mean_.With({kPool}).Set(running.mean);
+  running_deviation_.With({kPool}).Set(running.deviation);
+  ready_endpoints_.With({kPool}).Set(static_cast<double>(pool->healthy.Count()));
+  RefreshEndpoints(*pool);
+  RefreshPlugins();
+  RefreshServers();
+  RefreshProcess();
+}
+
+void StateMetrics::RefreshEndpoints(const model::PoolSnapshot& pool) {
+  const model::LiveColumns& live = sources_.director.fleet().live();
+  std::vector<std::string> shown;
+  for (size_t i = 0; i < pool.endpoints.size(); ++i) {
+    const std::string& name = pool.endpoints[i].spec.name;
+    const uint32_t slot = pool.slots[i];
+    endpoint_queue_.With({kPool, name}).Set(live.waiting[slot].load(std::memory_order_relaxed));
+    endpoint_healthy_.With({name}).Set(pool.healthy.Test(i) ? 1 : 0);
+    in_flight_requests_.With({name, "default", "inflight-load-producer", "", "0"})
+        .Set(static_cast<double>(live.in_flight_requests[slot].load(std::memory_order_relaxed)));
+    in_flight_tokens_.With({name, "default", "inflight-load-producer", "", "0"})
+        .Set(static_cast<double>(live.in_flight_tokens[slot].load(std::memory_order_relaxed)));
+    shown.push_back(name);
+  }
+  std::sort(shown.begin(), shown.end());
+  for (const std::string& name : shown_endpoints_) {
+    if (std::binary_search(shown.begin(), shown.end(), name)) continue;
+    endpoint_queue_.Remove({kPool, name});
+    endpoint_healthy_.Remove({name});
+    in_flight_requests_.Remove({name, "default", "inflight-load-producer", "", "0"});
+    in_flight_tokens_.Remove({name, "default", "inflight-load-producer", "", "0"});
+  }
+  shown_endpoints_ = std::move(shown);
+}
+
+void StateMetrics::RefreshPlugins() {
+  for (const auto& instance : sources_.director.scheduler().Stats()) {
+    const sched::Plugin& plugin = *instance.plugin;
+    for (const sched::PluginStat& stat : instance.stats) {
+      if (stat.metric == "prefix_indexer_size") {
+        prefix_size_.With({plugin.name(), plugin.type()}).Set(stat.value);
+      } else if (stat.metric == "prefix_indexer_evictions_total") {
+        Follow(prefix_evictions_, stat.metric, plugin.name()).To(static_cast<uint64_t>(stat.value));
+      }
+    }
+  }
+  decision_log_bytes_.Set(static_cast<double>(sources_.director.decisions().bytes()));
+}
+
+void StateMetrics::RefreshServers() {
+  for (const auto& [name, stats] : sources_.servers()) {
+    connections_open_.With({name}).Set(static_cast<double>(stats.connections_open));
+    Follow(connections_, "connections", name).To(stats.connections_accepted);
+    Follow(http_requests_, "requests", name).To(stats.requests);
+    Follow(clients_gone_, "gone", name).To(stats.clients_gone);
+    Follow(refused_connections_, "refused", name).To(stats.refused_connections);
+  }
+}
+
+void StateMetrics::RefreshProcess() {
+  rusage usage{};
+  ::getrusage(RUSAGE_SELF, &usage);
+  cpu_seconds_.Set(SecondsOf(usage.ru_utime) + SecondsOf(usage.ru_stime));
+  rlimit descriptors{};
+  ::getrlimit(RLIMIT_NOFILE, &descriptors);
+  resident_bytes_.Set(ResidentBytes());
+  open_descriptors_.Set(OpenDescriptors());
+  max_descriptors_.Set(static_cast<double>(descriptors.rlim_cur));
+}
+
+}  // namespace penstock::app

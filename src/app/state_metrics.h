@@ -1,0 +1,82 @@
+// Metrics of what the gateway holds rather than of what passes through it: the pool (llm-d's
+// names), ledgers, plugins, connections, memory, the process. Read from live state when somebody
+// asks for /metrics.
+//
+// THREADS: Refresh from any thread, one at a time (the registry's collection).
+// SOURCE: llm-d-router docs/metrics.md (names); Prometheus client conventions (process_*).
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "core/mutex.h"
+#include "director/director.h"
+#include "http/server.h"
+#include "telemetry/metrics.h"
+
+namespace penstock::app {
+
+// Where the numbers come from. All outlive the StateMetrics.
+struct StateSources {
+  director::Director& director;
+  std::function<std::vector<std::pair<std::string_view, http::ServerStats>>()> servers;
+  std::string version;
+};
+
+class StateMetrics {
+ public:
+  // Registers the families; Refresh runs at every collection from now on.
+  StateMetrics(telemetry::Registry& registry, StateSources sources);
+  // Brings the families up to date.
+  void Refresh() EXCLUDES_LOCK(mutex_);
+
+ private:
+  // A counter that follows a number which only grows.
+  struct Followed {
+    telemetry::Counter* counter = nullptr;
+    uint64_t seen = 0;
+    void To(uint64_t value);
+  };
+
+  void RefreshEndpoints(const model::PoolSnapshot& pool) REQUIRES_LOCK(mutex_);
+  void RefreshPlugins() REQUIRES_LOCK(mutex_);
+  void RefreshServers() REQUIRES_LOCK(mutex_);
+  void RefreshProcess() REQUIRES_LOCK(mutex_);
+
+  StateSources sources_;
+  telemetry::Family<telemetry::Gauge>& kv_mean_;
+  telemetry::Family<telemetry::Gauge>& kv_deviation_;
+  telemetry::Family<telemetry::Gauge>& queue_mean_;
+  telemetry::Family<telemetry::Gauge>& queue_deviation_;
+  telemetry::Family<telemetry::Gauge>& running_mean_;
+  telemetry::Family<telemetry::Gauge>& running_deviation_;
+  telemetry::Family<telemetry::Gauge>& ready_endpoints_;
+  telemetry::Family<telemetry::Gauge>& endpoint_queue_;
+  telemetry::Family<telemetry::Gauge>& endpoint_healthy_;
+  telemetry::Family<telemetry::Gauge>& in_flight_requests_;
+  telemetry::Family<telemetry::Gauge>& in_flight_tokens_;
+  telemetry::Family<telemetry::Gauge>& prefix_size_;
+  telemetry::Family<telemetry::Counter>& prefix_evictions_;
+  telemetry::Family<telemetry::Gauge>& connections_open_;
+  telemetry::Family<telemetry::Counter>& connections_;
+  telemetry::Family<telemetry::Counter>& http_requests_;
+  telemetry::Family<telemetry::Counter>& clients_gone_;
+  telemetry::Family<telemetry::Counter>& refused_connections_;
+  telemetry::Gauge& decision_log_bytes_;
+  telemetry::Gauge& cpu_seconds_;
+  telemetry::Gauge& resident_bytes_;
+  telemetry::Gauge& open_descriptors_;
+  telemetry::Gauge& max_descriptors_;
+
+  Mutex mutex_;  // two collections at once would count a growth twice
+  std::vector<std::pair<std::string, Followed>> followed_ GUARDED_BY(mutex_);
+  std::vector<std::string> shown_endpoints_ GUARDED_BY(mutex_);
+  Followed& Follow(telemetry::Family<telemetry::Counter>& family, std::string_view family_name,
+                   std::string_view label) REQUIRES_LOCK(mutex_);
+};
+
+}  // namespace penstock::app
