@@ -1,0 +1,55 @@
+// Watches every engine of the fleet: GET /metrics each `interval`, GET /v1/models each
+// `models_interval` and when an engine comes back, over kept connections. What engines say goes to
+// the fleet; one that cannot be reached or shows no usable metrics leaves the candidates with a
+// reason, is asked again with growing pauses, and comes back by itself.
+//
+// Reads are spread over the interval, and an engine is never asked twice at once. An engine that
+// has no /v1/models (404) may serve any model; one whose list is broken keeps the list it had.
+// An engine without /metrics is not a candidate: nobody could say how busy it is.
+//
+// THREADS: a loop of its own on a thread of its own; Create, Start, WaitFirstRound and the
+// destructor from other threads.
+// OWNS: the loop, its thread, the client and its connections; borrows the fleet and the registry,
+// which must outlive it.
+// COST: see bench/scrape; one wake-up each `tick` and one 64 KiB read buffer in all.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+
+#include "core/time.h"
+#include "director/fleet.h"
+#include "telemetry/metrics.h"
+
+namespace penstock::signals {
+
+struct ScraperOptions {
+  Duration interval = milliseconds(50);
+  Duration models_interval = seconds(10);
+  Duration timeout = seconds(2);  // for one whole read, connecting included
+  Duration max_backoff = seconds(1);
+  size_t max_metrics_bytes = 8u << 20;
+  size_t max_models_bytes = 1u << 20;
+  uint64_t seed = 0;  // of the jitter; 0 takes one from the clock
+};
+
+class Scraper {
+ public:
+  Scraper(director::Fleet& fleet, telemetry::Registry& registry, const ScraperOptions& options);
+  ~Scraper();  // stops and joins
+  Scraper(const Scraper&) = delete;
+  Scraper& operator=(const Scraper&) = delete;
+
+  // Begins. Once.
+  void Start();
+  // Waits until every endpoint that was in the fleet at the start has been tried once: its metrics
+  // read, and its models too when that went well; or until `at_most` has passed. Returns whether
+  // all were tried. From any thread but the scraper's own. REQUIRES: Start was called.
+  bool WaitFirstRound(Duration at_most) const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace penstock::signals
