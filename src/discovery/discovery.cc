@@ -1,0 +1,168 @@
+#include "discovery/discovery.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "discovery/endpoints_file.h"
+#include "telemetry/log.h"
+
+namespace penstock::discovery {
+namespace {
+
+namespace log = telemetry::log;
+
+struct Metrics {
+  explicit Metrics(telemetry::Registry& registry)
+      : reloads(registry.AddCounter("penstock_discovery_reloads_total",
+                                    "Edits of the endpoints file that took effect.")),
+        errors(registry.AddCounter(
+            "penstock_discovery_reload_errors_total",
+            "Edits of the endpoints file that were wrong, so that the last good set stayed.")),
+        endpoints(registry.AddGauge("penstock_discovery_endpoints",
+                                    "Endpoints of the configuration and the file together.")) {}
+  telemetry::Counter& reloads;
+  telemetry::Counter& errors;
+  telemetry::Gauge& endpoints;
+};
+
+std::unexpected<Error> FileError(const std::string& path, int error) {
+  const Code code = error == ENOENT ? Code::kNotFound : Code::kUnavailable;
+  return Fail(code, fmt::format("{}: cannot be read: {}", path, std::strerror(error)));
+}
+
+Result<std::string> ReadFile(const std::string& path) {
+  // Not blocking: a pipe under that name must not stop the program.
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0) return FileError(path, errno);
+  struct Closer {
+    int fd;
+    ~Closer() { close(fd); }
+  } closer{fd};
+  struct stat status;
+  if (fstat(fd, &status) != 0) return FileError(path, errno);
+  if (!S_ISREG(status.st_mode)) {
+    return Fail(Code::kInvalidArgument, fmt::format("{}: is not a file", path));
+  }
+  std::string text;
+  for (;;) {
+    constexpr size_t kPiece = 64 * 1024;
+    const size_t had = text.size();
+    text.resize(had + kPiece);
+    const ssize_t count = read(fd, text.data() + had, kPiece);
+    if (count < 0) return FileError(path, errno);
+    text.resize(had + static_cast<size_t>(count));
+    if (count == 0) return text;
+    if (text.size() > kMaxEndpointsFileBytes) {
+      return Fail(Code::kOutOfRange,
+                  fmt::format("{}: is larger than {} MiB", path, kMaxEndpointsFileBytes >> 20));
+    }
+  }
+}
+
+Result<std::vector<SourcedEndpoint>> FromConfiguration(const config::ServeConfig& config) {
+  std::vector<SourcedEndpoint> out;
+  for (size_t i = 0; i < config.engines.size(); ++i) {
+    const std::string source = fmt::format("engine {} of the configuration", i + 1);
+    Result<std::vector<model::EndpointSpec>> specs = config::ToEndpoints(config.engines[i]);
+    if (!specs) return Fail(specs.error().code, source + ": " + specs.error().message);
+    for (model::EndpointSpec& spec : *specs) out.push_back({std::move(spec), source});
+  }
+  return out;
+}
+
+}  // namespace
+
+struct Discovery::Impl {
+  Impl(const config::ServeConfig& config, director::Fleet& f, telemetry::Registry& registry)
+      : path(config.endpoints_file), fleet(f), metrics(registry) {}
+
+  // Makes the fleet what the configuration and this text of the file say, or leaves it as it is.
+  Result<size_t> Apply(const std::string& file_text) {
+    EndpointsFile file;
+    if (!path.empty()) {
+      Result<EndpointsFile> parsed = ParseEndpointsFile(file_text, path);
+      if (!parsed) return std::unexpected(parsed.error());
+      file = std::move(*parsed);
+    }
+    for (const std::string& warning : file.warnings) log::Warn(warning);
+    Result<std::vector<model::EndpointSpec>> all = Unite(configured, file.endpoints);
+    if (!all) return std::unexpected(all.error());
+    const size_t count = all->size();
+    if (Result<> replaced = fleet.Replace(std::move(*all)); !replaced) {
+      if (path.empty()) return std::unexpected(replaced.error());
+      return Fail(replaced.error().code, path + ": " + replaced.error().message);
+    }
+    metrics.endpoints.Set(static_cast<double>(count));
+    return count;
+  }
+
+  void RefuseEdit(const std::string& reason) {
+    metrics.errors.Add();
+    log::Warn("endpoints file is wrong, the last good endpoints stay", {{"reason", reason}});
+  }
+
+  // On the watcher's thread.
+  void Reload() {
+    Result<std::string> text = ReadFile(path);
+    if (!text) {
+      if (std::exchange(read_error, text.error().message) != text.error().message) {
+        RefuseEdit(text.error().message);
+      }
+      return;
+    }
+    read_error.clear();
+    if (*text == last_text) return;
+    last_text = std::move(*text);
+    const Result<size_t> count = Apply(last_text);
+    if (!count) return RefuseEdit(count.error().message);
+    metrics.reloads.Add();
+    log::Info("endpoints file reloaded", {{"file", path}, {"endpoints", *count}});
+  }
+
+  const std::string path;
+  director::Fleet& fleet;
+  Metrics metrics;
+  std::vector<SourcedEndpoint> configured;
+
+  // Of Start, then of the watcher's thread.
+  std::string last_text;                 // tried last, good or not
+  std::string read_error;                // of the last try, so that it is told once
+  std::unique_ptr<FileWatcher> watcher;  // last: its thread uses the rest
+};
+
+Discovery::Discovery(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Discovery::~Discovery() = default;
+
+Result<std::unique_ptr<Discovery>> Discovery::Start(const config::ServeConfig& config,
+                                                    director::Fleet& fleet,
+                                                    telemetry::Registry& registry,
+                                                    const WatchOptions& watch) {
+  auto impl = std::make_unique<Impl>(config, fleet, registry);
+  Result<std::vector<SourcedEndpoint>> configured = FromConfiguration(config);
+  if (!configured) return std::unexpected(configured.error());
+  impl->configured = std::move(*configured);
+  if (!impl->path.empty()) {
+    Result<std::string> text = ReadFile(impl->path);
+    if (!text) return std::unexpected(text.error());
+    impl->last_text = std::move(*text);
+  }
+  if (Result<size_t> count = impl->Apply(impl->last_text); !count) {
+    return std::unexpected(count.error());
+  }
+  if (!impl->path.empty()) {
+    Result<std::unique_ptr<FileWatcher>> watcher =
+        FileWatcher::Start(impl->path, watch, [raw = impl.get()] { raw->Reload(); });
+    if (!watcher) return std::unexpected(watcher.error());
+    impl->watcher = std::move(*watcher);
+  }
+  return std::unique_ptr<Discovery>(new Discovery(std::move(impl)));
+}
+
+}  // namespace penstock::discovery
