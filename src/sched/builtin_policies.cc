@@ -25,8 +25,20 @@ SchedulingSpec OneProfile(std::initializer_list<std::pair<std::string_view, doub
   return spec;
 }
 
-constexpr std::array<std::string_view, 4> kPolicies = {"sticky", "weighted", "least-requests",
-                                                       "random"};
+struct Policy {
+  std::string_view name;
+  std::string_view text;
+};
+
+constexpr std::array<Policy, 4> kPolicies = {{
+    {"sticky",
+     "Sticky until saturated: a request goes where its prefix is cached, until a cold engine would "
+     "answer sooner. The default."},
+    {"weighted", "llm-d's default: queue, free KV cache and cached prefix, weighed 2 : 2 : 3."},
+    {"least-requests",
+     "The engine with the fewest requests in flight; knows nothing of prompts or caches."},
+    {"random", "Any engine: what to compare the others with."},
+}};
 
 SchedulingSpec LlmdDefault() {
   return OneProfile({{"queue-scorer", 2},
@@ -50,14 +62,23 @@ Result<SchedulingSpec> BuiltinPolicy(std::string_view name) {
     spec = OneProfile({{"random-picker", 1}});
   } else {
     return Fail(Code::kNotFound, fmt::format("unknown policy '{}'; the built-in ones are {}", name,
-                                             fmt::join(kPolicies, ", ")));
+                                             fmt::join(BuiltinPolicyNames(), ", ")));
   }
   spec.file = fmt::format("policy {}", name);
   return spec;
 }
 
 std::vector<std::string_view> BuiltinPolicyNames() {
-  return std::vector<std::string_view>(kPolicies.begin(), kPolicies.end());
+  std::vector<std::string_view> names;
+  for (const Policy& policy : kPolicies) names.push_back(policy.name);
+  return names;
+}
+
+std::string_view BuiltinPolicyText(std::string_view name) {
+  for (const Policy& policy : kPolicies) {
+    if (policy.name == name) return policy.text;
+  }
+  return {};
 }
 
 }  // namespace penstock::sched

@@ -27,5 +27,7 @@ bool LoadInlineScheduling(const wire::YamlNode& plugins, const wire::YamlNode& s
 // kNotFound names the known ones.
 Result<SchedulingSpec> BuiltinPolicy(std::string_view name);
 std::vector<std::string_view> BuiltinPolicyNames();
+// What it is good for, in a sentence; "" when there is no such policy.
+std::string_view BuiltinPolicyText(std::string_view name);
 
 }  // namespace penstock::sched

@@ -266,6 +266,7 @@ TEST(BuiltinPolicy, KnowsItsNames) {
   for (const std::string_view name : BuiltinPolicyNames()) {
     const auto spec = BuiltinPolicy(name);
     ASSERT_TRUE(spec) << name;
+    EXPECT_TRUE(BuiltinPolicyText(name).ends_with('.')) << name;
     ASSERT_EQ(spec->profiles.size(), 1u);
     for (const ProfileEntry& entry : spec->profiles[0].plugins) {
       EXPECT_TRUE(std::any_of(spec->plugins.begin(), spec->plugins.end(), [&](const PluginSpec& p) {
@@ -273,6 +274,7 @@ TEST(BuiltinPolicy, KnowsItsNames) {
       })) << entry.plugin;
     }
   }
+  EXPECT_EQ(BuiltinPolicyText("stickyy"), "");
   const auto unknown = BuiltinPolicy("stickyy");
   ASSERT_FALSE(unknown);
   EXPECT_EQ(unknown.error().code, Code::kNotFound);

@@ -33,6 +33,7 @@ struct PluginType {
                                         config::Diagnostics*)>
       make;
   std::function<std::vector<config::FieldRow>()> parameters;  // for the reference
+  std::string_view example;  // parameters as a YAML flow map, where the defaults alone do not do
 };
 
 // Params may have `std::string Problem() const`: what is wrong with a combination of fields that

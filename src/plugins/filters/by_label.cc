@@ -41,6 +41,7 @@ sched::PluginType ByLabelType() {
       "by-label", sched::Kind::kFilter,
       "Keeps endpoints that have one of some values in a label; use label-selector-filter.");
   type.stability = sched::Stability::kDeprecated;
+  type.example = "{label: llm-d.ai/role, validValues: [decode, both], allowsNoLabel: true}";
   return type;
 }
 

@@ -24,6 +24,7 @@ sched::PluginType ByLabelSelectorType() {
       "by-label-selector", sched::Kind::kFilter,
       "Keeps endpoints whose labels match a selector; use label-selector-filter.");
   type.stability = sched::Stability::kDeprecated;
+  type.example = "{matchLabels: {zone: eu}}";
   return type;
 }
 

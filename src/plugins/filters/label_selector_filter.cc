@@ -23,6 +23,8 @@ sched::PluginType LabelSelectorFilterType() {
   auto type =
       sched::MakeType<LabelSelectorFilter>("label-selector-filter", sched::Kind::kFilter,
                                            "Keeps endpoints whose labels match a selector.");
+  type.example =
+      "{matchLabels: {zone: eu}, matchExpressions: [{key: gpu, operator: In, values: [h100]}]}";
   return type;
 }
 

@@ -103,6 +103,9 @@ sched::PluginType UtilizationFilterType() {
       "Keeps endpoints whose requests, queue or cache use are within bounds.");
   type.stability = sched::Stability::kAlpha;
   type.formula = "value <= maxValue for every condition";
+  type.example =
+      "{conditions: [{metric: waiting-queue, maxValue: 8}, "
+      "{metric: kv-cache-utilization, maxValue: 0.9}], fallbackOnEmpty: true}";
   return type;
 }
 

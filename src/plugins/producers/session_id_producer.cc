@@ -54,9 +54,11 @@ class SessionIdProducer : public sched::Producer {
 }  // namespace
 
 sched::PluginType SessionIdProducerType() {
-  return sched::MakeType<SessionIdProducer>(
+  auto type = sched::MakeType<SessionIdProducer>(
       "session-id-producer", sched::Kind::kProducer,
       "The id of the request's session, from a header or a cookie.");
+  type.example = "{headerName: x-session-id}";
+  return type;
 }
 
 }  // namespace penstock::plugins
