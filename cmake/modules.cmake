@@ -27,12 +27,21 @@ penstock_embed(TARGET penstock_admin NAME console FUNCTION penstock::admin::Cons
                BASE ${CMAKE_SOURCE_DIR}/console FILES ${console_files})
 penstock_module(traffic DEPS core wire telemetry http net LIBS Boost::json)
 
+# The commands are a library, so that their tests link them; the program adds main.cc.
 file(GLOB app_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/app/*.cc)
-if(app_sources)
-  add_executable(penstock ${app_sources})
-  target_include_directories(penstock PRIVATE ${CMAKE_SOURCE_DIR}/src)
-  target_compile_definitions(penstock PRIVATE PENSTOCK_VERSION="${PROJECT_VERSION}")
-  target_link_libraries(penstock PRIVATE penstock_proxy penstock_sim penstock_admin
-    penstock_traffic penstock_discovery penstock_signals penstock_director penstock_plugins
-    penstock_config CLI11::CLI11 fmt::fmt Threads::Threads)
+set(app_tests ${app_sources})
+list(FILTER app_tests INCLUDE REGEX "_test\\.cc$")
+list(FILTER app_sources EXCLUDE REGEX "(_test|/main)\\.cc$")
+add_library(penstock_app STATIC ${app_sources})
+target_include_directories(penstock_app PUBLIC ${CMAKE_SOURCE_DIR}/src)
+target_compile_definitions(penstock_app PUBLIC PENSTOCK_VERSION="${PROJECT_VERSION}")
+target_link_libraries(penstock_app PUBLIC penstock_proxy penstock_sim penstock_admin
+  penstock_traffic penstock_discovery penstock_signals penstock_director penstock_plugins
+  penstock_config CLI11::CLI11 fmt::fmt Threads::Threads)
+add_executable(penstock ${CMAKE_SOURCE_DIR}/src/app/main.cc)
+target_link_libraries(penstock PRIVATE penstock_app)
+if(PENSTOCK_TESTS AND app_tests)
+  add_executable(app_test ${app_tests})
+  target_link_libraries(app_test PRIVATE penstock_app GTest::gtest_main GTest::gmock)
+  add_test(NAME app COMMAND app_test WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
 endif()
