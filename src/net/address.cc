@@ -46,8 +46,9 @@ void Address::set_port(uint16_t port) {
 std::string Address::host() const {
   char text[INET6_ADDRSTRLEN] = "";
   const void* raw =
-      is_ipv6() ? static_cast<const void*>(&reinterpret_cast<const sockaddr_in6&>(storage).sin6_addr)
-                : &reinterpret_cast<const sockaddr_in&>(storage).sin_addr;
+      is_ipv6()
+          ? static_cast<const void*>(&reinterpret_cast<const sockaddr_in6&>(storage).sin6_addr)
+          : &reinterpret_cast<const sockaddr_in&>(storage).sin_addr;
   ::inet_ntop(storage.ss_family, raw, text, sizeof(text));
   return text;
 }
@@ -96,12 +97,12 @@ void Resolver::Resolve(std::string host, uint16_t port, Done done) {
   // tells whether the resolver is still there.
   impl_->resolver.async_resolve(
       host, std::to_string(port), asio::ip::resolver_base::numeric_service,
-      [&impl = impl_->loop_impl, alive = std::weak_ptr<bool>(alive_), host,
-       done = std::move(done)](boost::system::error_code error,
-                               tcp::resolver::results_type results) mutable {
+      [&impl = impl_->loop_impl, alive = std::weak_ptr<bool>(alive_), host, done = std::move(done)](
+          boost::system::error_code error, tcp::resolver::results_type results) mutable {
         if (alive.expired()) return;
         Turn turn(impl);
-        if (error || results.empty()) return done(std::unexpected(CannotResolve(host, error.message())));
+        if (error || results.empty())
+          return done(std::unexpected(CannotResolve(host, error.message())));
         std::vector<Address> addresses;
         for (const auto& entry : results) {
           const tcp::endpoint endpoint = entry.endpoint();

@@ -2,9 +2,9 @@
 #pragma once
 
 #include <atomic>
+#include <boost/asio/basic_waitable_timer.hpp>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/basic_waitable_timer.hpp>
 #include <thread>
 #include <vector>
 
@@ -55,8 +55,8 @@ class TimerHeap {
   void OnTimer();
 
   Loop::Impl& loop_;
-  asio::basic_waitable_timer<std::chrono::steady_clock, asio::wait_traits<std::chrono::steady_clock>,
-                             Executor>
+  asio::basic_waitable_timer<std::chrono::steady_clock,
+                             asio::wait_traits<std::chrono::steady_clock>, Executor>
       timer_;
   std::vector<TimerNode*> heap_;
   Time armed_ = Time::max();
@@ -74,6 +74,14 @@ class TurnQueue {
 };
 
 struct Loop::Impl {
+  // Who has the loop to itself: the thread in Run, or for the time of one task a thread that found
+  // nobody in Run.
+  enum class Tenant : uint8_t { kNobody, kRun, kGuest };
+  // Waits for a guest to leave; returns kRun at once, without having acquired, when another thread
+  // is in Run.
+  Tenant Acquire(Tenant wanted);
+  void Release();
+
   void DrainPosted();
   void EnterTurn() { ++turn_depth; }
   void LeaveTurn() {
@@ -90,7 +98,8 @@ struct Loop::Impl {
   TimerHeap timers{*this};
   TurnQueue turns;
   int turn_depth = 0;
-  std::atomic<std::thread::id> thread{};
+  std::atomic<Tenant> tenant{Tenant::kNobody};
+  std::atomic<std::thread::id> thread{};  // the tenant's
 
   Mutex mutex;  // Post is called from every thread
   std::vector<std::move_only_function<void()>> posted GUARDED_BY(mutex);

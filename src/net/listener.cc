@@ -25,8 +25,7 @@ constexpr Duration kRetryDelay = milliseconds(50);
 }  // namespace
 
 Result<int> BindListener(const Address& address) {
-  const int fd =
-      ::socket(address.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  const int fd = ::socket(address.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   const int on = 1;
   if (fd >= 0 && ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
       ::setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) == 0 &&
@@ -37,8 +36,7 @@ Result<int> BindListener(const Address& address) {
   const int error = errno;
   if (fd >= 0) ::close(fd);
   return Fail(Code::kUnavailable, "cannot listen on " + address.host() + " port " +
-                                      std::to_string(address.port()) + ": " +
-                                      std::strerror(error));
+                                      std::to_string(address.port()) + ": " + std::strerror(error));
 }
 
 uint16_t PortOf(int fd) {
@@ -50,10 +48,10 @@ uint16_t PortOf(int fd) {
 
 struct Listener::Impl : std::enable_shared_from_this<Listener::Impl> {
   Impl(Loop& l, std::function<void(int, const Address&)> f)
-      : loop(l.impl()),
-        on_accept(std::move(f)),
-        acceptor(loop.io.get_executor()),
-        retry(l, [this] { AcceptAll(); }) {}
+      : loop(l.impl()), on_accept(std::move(f)), acceptor(loop.io.get_executor()), retry(l, [this] {
+          const auto keep = shared_from_this();  // the listener may go inside on_accept
+          AcceptAll();
+        }) {}
 
   void Wait() {
     acceptor.async_wait(tcp::acceptor::wait_read,
@@ -69,9 +67,8 @@ struct Listener::Impl : std::enable_shared_from_this<Listener::Impl> {
     while (acceptor.is_open()) {
       Address peer;
       peer.size = sizeof(peer.storage);
-      const int fd =
-          ::accept4(acceptor.native_handle(), reinterpret_cast<sockaddr*>(&peer.storage),
-                    &peer.size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+      const int fd = ::accept4(acceptor.native_handle(), reinterpret_cast<sockaddr*>(&peer.storage),
+                               &peer.size, SOCK_NONBLOCK | SOCK_CLOEXEC);
       if (fd >= 0) {
         on_accept(fd, peer);
         continue;
@@ -124,11 +121,12 @@ Listener::~Listener() {
 }
 
 void Listener::Close() {
-  if (!impl_->acceptor.is_open()) return;
-  impl_->TakeWaiting();
+  const std::shared_ptr<Impl> impl = impl_;  // the listener may go inside on_accept
+  if (!impl->acceptor.is_open()) return;
+  impl->TakeWaiting();
   boost::system::error_code ignored;
-  impl_->retry.Cancel();
-  impl_->acceptor.close(ignored);
+  impl->retry.Cancel();
+  impl->acceptor.close(ignored);
 }
 
 }  // namespace penstock::net

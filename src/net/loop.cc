@@ -99,14 +99,29 @@ void TimerNode::Cancel() {
 }
 
 struct Timer::Impl : TimerNode {
-  Impl(Loop& loop, std::move_only_function<void()> fire) : TimerNode(loop), on_fire(std::move(fire)) {}
-  void Fire() override { on_fire(); }
+  Impl(Loop& loop, std::move_only_function<void()> fire)
+      : TimerNode(loop), on_fire(std::move(fire)) {}
+  void Fire() override {
+    is_firing = true;
+    on_fire();
+    is_firing = false;
+    if (is_orphan) delete this;
+  }
   std::move_only_function<void()> on_fire;
+  bool is_firing = false;
+  bool is_orphan = false;
 };
 
 Timer::Timer(Loop& loop, std::move_only_function<void()> on_fire)
     : impl_(std::make_unique<Impl>(loop, std::move(on_fire))) {}
-Timer::~Timer() = default;
+
+Timer::~Timer() {
+  if (!impl_->is_firing) return;
+  // The function runs, and what it captured must stay until it returns.
+  impl_->Cancel();
+  impl_.release()->is_orphan = true;
+}
+
 void Timer::Start(Duration delay) { impl_->Start(std::chrono::steady_clock::now() + delay); }
 void Timer::Cancel() { impl_->Cancel(); }
 bool Timer::pending() const { return impl_->pending(); }
@@ -145,12 +160,29 @@ void Loop::Impl::DrainPosted() {
   running_tasks.clear();
 }
 
+Loop::Impl::Tenant Loop::Impl::Acquire(Tenant wanted) {
+  Tenant found = Tenant::kNobody;
+  while (!tenant.compare_exchange_strong(found, wanted)) {
+    if (found == Tenant::kRun) return found;
+    tenant.wait(found);
+    found = Tenant::kNobody;
+  }
+  thread.store(std::this_thread::get_id());
+  return wanted;
+}
+
+void Loop::Impl::Release() {
+  thread.store(std::thread::id());
+  tenant.store(Tenant::kNobody);
+  tenant.notify_all();
+}
+
 Loop::Loop() : impl_(std::make_unique<Impl>()) {}
 
 Loop::~Loop() = default;
 
 void Loop::Run() {
-  impl_->thread.store(std::this_thread::get_id());
+  impl_->Acquire(Impl::Tenant::kRun);
   impl_->io.run();
   std::vector<std::move_only_function<void()>> unrun;
   {
@@ -159,7 +191,7 @@ void Loop::Run() {
     unrun.swap(impl_->posted);
   }
   unrun.clear();
-  impl_->thread.store(std::thread::id());
+  impl_->Release();
 }
 
 void Loop::Stop() { impl_->io.stop(); }
@@ -176,7 +208,11 @@ void Loop::Post(std::move_only_function<void()> task) {
 }
 
 void Loop::RunAndWait(std::move_only_function<void()> task) {
-  if (impl_->thread.load() == std::thread::id() || IsCurrent()) return task();
+  if (IsCurrent()) return task();
+  if (impl_->Acquire(Impl::Tenant::kGuest) == Impl::Tenant::kGuest) {
+    task();
+    return impl_->Release();
+  }
   // The holder says so when the task has run, and also when the loop ended and dropped it.
   struct Holder {
     Holder(std::move_only_function<void()>* t, std::promise<bool>* d) : task(t), done(d) {}
@@ -195,7 +231,9 @@ void Loop::RunAndWait(std::move_only_function<void()> task) {
     (*holder.task)();
     holder.has_run = true;
   });
-  if (!has_run.get()) task();
+  if (has_run.get()) return;
+  impl_->tenant.wait(Impl::Tenant::kRun);
+  RunAndWait(std::move(task));
 }
 
 Time Loop::Now() const { return std::chrono::steady_clock::now(); }
@@ -226,7 +264,8 @@ void LoopPool::Start() {
   pthread_sigmask(SIG_SETMASK, &all, &before);
   for (size_t i = 0; i < impl_->loops.size(); ++i) {
     impl_->threads.emplace_back([loop = impl_->loops[i].get()] { loop->Run(); });
-    pthread_setname_np(impl_->threads.back().native_handle(), ("penstock-" + std::to_string(i)).c_str());
+    pthread_setname_np(impl_->threads.back().native_handle(),
+                       ("penstock-" + std::to_string(i)).c_str());
   }
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }

@@ -31,7 +31,7 @@ class Loop {
   void RunAndWait(std::move_only_function<void()> task);
   // The steady clock, read now.
   Time Now() const;
-  // Whether the calling thread is the one that is in Run.
+  // Whether the calling thread is the one that is in Run, or in a task of RunAndWait.
   bool IsCurrent() const;
 
   struct Impl;
@@ -72,8 +72,8 @@ class LoopPool {
 };
 
 // Calls `on_signal(signo)` on the loop for SIGINT, SIGTERM and SIGHUP. Make it before threads
-// start: it blocks them on the calling thread, and threads inherit that (as do child processes, which
-// must unblock them).
+// start: it blocks them on the calling thread, and threads inherit that (as do child processes,
+// which must unblock them).
 class SignalWatch {
  public:
   SignalWatch(Loop& loop, std::function<void(int)> on_signal);

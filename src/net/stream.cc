@@ -9,6 +9,7 @@
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/post.hpp>
 #include <cerrno>
+#include <cstring>
 #include <utility>
 
 #include "net/internal_asio.h"
@@ -71,30 +72,40 @@ void Stream::Connect(const Address& address) {
   error_code error;
   io_->socket.open(address.is_ipv6() ? tcp::v6() : tcp::v4(), error);
   if (!error) io_->socket.set_option(tcp::no_delay(true), error);
-  if (error) {
-    asio::post(io_->impl.io, [self = Ref<Stream>(this), error] {
-      Turn turn(self->io_->impl);
-      self->OnConnect(ErrnoOf(error));
-    });
-    return;
-  }
-  io_->socket.async_connect(endpoint, [self = Ref<Stream>(this)](error_code result) {
-    if (!self->is_open()) return;
+  auto on_done = [self = Ref<Stream>(this), generation = generation_](error_code result) {
+    if (generation != self->generation_) return;
     Turn turn(self->io_->impl);
     self->OnConnect(ErrnoOf(result));
-  });
+  };
+  if (error) {
+    asio::post(io_->impl.io, [on_done = std::move(on_done), error] { on_done(error); });
+  } else {
+    io_->socket.async_connect(endpoint, std::move(on_done));
+  }
 }
 
 void Stream::StartRead(char* at, size_t bytes) {
   is_reading_ = true;
-  io_->socket.async_receive(asio::buffer(at, bytes),
-                            [self = Ref<Stream>(this)](error_code error, size_t got) {
-                              self->is_reading_ = false;
-                              if (!self->is_open()) return;
-                              Turn turn(self->io_->impl);
-                              const bool is_end = error == asio::error::eof;
-                              self->OnRead({got, is_end ? 0 : ErrnoOf(error)});
-                            });
+  io_->socket.async_receive(
+      asio::buffer(at, bytes),
+      [self = Ref<Stream>(this), generation = generation_](error_code error, size_t got) {
+        if (generation != self->generation_) return;
+        self->is_reading_ = false;
+        Turn turn(self->io_->impl);
+        const bool is_end = error == asio::error::eof;
+        self->OnRead({got, is_end ? 0 : ErrnoOf(error)});
+      });
+}
+
+void Stream::WaitReadable() {
+  if (std::exchange(waits_readable_, true)) return;
+  io_->socket.async_wait(tcp::socket::wait_read,
+                         [self = Ref<Stream>(this), generation = generation_](error_code) {
+                           if (generation != self->generation_) return;
+                           self->waits_readable_ = false;
+                           Turn turn(self->io_->impl);
+                           self->OnReadable();  // an error shows itself in the read that follows
+                         });
 }
 
 IoResult Stream::ReadNow(char* at, size_t bytes) {
@@ -120,28 +131,31 @@ IoResult Stream::WriteNow(std::span<const iovec> pieces) {
 
 void Stream::WaitWritable() {
   if (std::exchange(waits_writable_, true)) return;
-  io_->socket.async_wait(tcp::socket::wait_write, [self = Ref<Stream>(this)](error_code) {
-    self->waits_writable_ = false;
-    if (!self->is_open()) return;
-    Turn turn(self->io_->impl);
-    self->OnWritable();  // an error shows itself in the write that follows
-  });
+  io_->socket.async_wait(tcp::socket::wait_write,
+                         [self = Ref<Stream>(this), generation = generation_](error_code) {
+                           if (generation != self->generation_) return;
+                           self->waits_writable_ = false;
+                           Turn turn(self->io_->impl);
+                           self->OnWritable();  // an error shows itself in the write that follows
+                         });
 }
 
 void Stream::ShutdownWrite() { ::shutdown(io_->socket.native_handle(), SHUT_WR); }
 
 void Stream::Close() {
-  if (!is_open()) return;
+  ++generation_;
+  is_reading_ = waits_readable_ = waits_writable_ = false;
   ClearDeadline();
   io_->deadline.Cancel();
+  if (!is_open()) return;
   error_code ignored;  // the descriptor is gone whatever close says
   io_->socket.close(ignored);
 }
 
 void Stream::CloseWithReset() {
-  if (!is_open()) return;
   const linger at_once{1, 0};
-  ::setsockopt(io_->socket.native_handle(), SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+  if (is_open())
+    ::setsockopt(io_->socket.native_handle(), SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
   Close();
 }
 

@@ -1,8 +1,9 @@
 // A TCP connection on a loop, told in events. Derived classes hold the protocol.
 //
-// At most one read is outstanding, into memory that the caller keeps until OnRead; everything else
-// is a non-blocking system call that happens at once. Whoever writes calls Defer and writes in
-// OnTurnEnd, so all that one callback says leaves in one system call.
+// There are two ways to read, of which at most one is outstanding: StartRead into memory that the
+// caller keeps until OnRead, or WaitReadable and then ReadNow, which binds no memory while nothing
+// comes. Everything else is a non-blocking system call that happens at once. Whoever writes calls
+// Defer and writes in OnTurnEnd, so all that one callback says leaves in one system call.
 //
 // THREADS: loop-bound; the counter of owners is not atomic. OWNS: the socket and one deadline.
 // COST: an event is one virtual call; no allocation after the first read.
@@ -12,6 +13,7 @@
 
 #include <boost/smart_ptr/intrusive_ptr.hpp>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
@@ -48,13 +50,18 @@ class Stream {
   // REQUIRES: open, no read outstanding.
   void StartRead(char* at, size_t bytes);
   bool is_reading() const { return is_reading_; }
+  // OnReadable follows once: there are bytes, the end or an error. May be called again while it is
+  // outstanding. REQUIRES: open, no read outstanding.
+  void WaitReadable();
+  bool waits_readable() const { return waits_readable_; }
   IoResult ReadNow(char* at, size_t bytes);
   IoResult WriteNow(std::span<const iovec> pieces);
   // OnWritable follows once. May be called again while it is outstanding.
   void WaitWritable();
   bool waits_writable() const { return waits_writable_; }
   void ShutdownWrite();
-  // Idempotent. No event follows, apart from an OnTurnEnd that was asked for.
+  // Idempotent. No event follows, apart from an OnTurnEnd that was asked for. The stream may
+  // Connect again.
   void Close();
   // Close, so that the peer sees a reset.
   void CloseWithReset();
@@ -67,6 +74,7 @@ class Stream {
 
   virtual void OnConnect(int error) = 0;
   virtual void OnRead(IoResult result) = 0;
+  virtual void OnReadable() {}  // for those who call WaitReadable
   virtual void OnWritable() = 0;
   virtual void OnTurnEnd() = 0;
   virtual void OnDeadline() = 0;
@@ -82,7 +90,9 @@ class Stream {
   Loop& loop_;
   std::unique_ptr<Io> io_;
   int owners_ = 0;
+  uint32_t generation_ = 0;  // of the socket: an event of one that is closed is not delivered
   bool is_reading_ = false;
+  bool waits_readable_ = false;
   bool waits_writable_ = false;
   bool is_deferred_ = false;
 };
