@@ -39,7 +39,7 @@ void ServerLoop::OnAccept(int fd, const net::Address& peer) {
   connections_.push_back(connection);
   counters_.connections_accepted.fetch_add(1, std::memory_order_relaxed);
   counters_.connections_open.fetch_add(1, std::memory_order_relaxed);
-  connection->Open(fd);
+  connection->Open(fd, peer.is_ipv6());
 }
 
 void ServerLoop::Refuse(int fd) {
@@ -187,6 +187,7 @@ class ServerImpl final : public Server {
       sum.too_large += c.too_large.load(std::memory_order_relaxed);
       sum.clients_gone += c.clients_gone.load(std::memory_order_relaxed);
       sum.refused_connections += c.refused_connections.load(std::memory_order_relaxed);
+      sum.dropped_headers += c.dropped_headers.load(std::memory_order_relaxed);
     }
     return sum;
   }

@@ -10,6 +10,13 @@
 // Transfer-Encoding, repeated or odd lengths, bare LF, folded headers, space before the colon, no
 // Host or two.
 //
+// A client that ends its side of the connection (FIN) while an exchange runs counts as gone, as
+// with nginx: nothing tells it from one that has closed, and an engine must not generate for
+// nobody. What it sent before its end is still served as long as the handler answers it inside
+// Handle, and a response that is finished is sent to the end. A client that pipelines more than the
+// input buffer holds (16 KiB) is not read until the running exchange ends; its end is noticed then,
+// its reset when a write fails.
+//
 // THREADS: loop-bound, except Server::Create/Drain/Close, which are called from the thread that
 // made it. COST: one allocation-free pass per message after the connection's first; a response
 // whose pieces are written in one callback leaves in one system call. SOURCE: RFC 9112.
@@ -52,7 +59,8 @@ class Exchange {
   virtual std::string_view client_address() const = 0;
   virtual Time received() const = 0;  // when the request head was complete
 
-  // Must be called before Handle returns if the response is not finished by then.
+  // Must be called before Handle returns if the response is not finished by then; otherwise the
+  // client gets a 500.
   virtual void SetListener(std::unique_ptr<ExchangeListener> listener) = 0;
 
   // A complete response with Content-Length. `headers` need no Content-Length, Connection or Date.
@@ -60,6 +68,8 @@ class Exchange {
   virtual void Respond(int status, std::span<const Header> headers, std::string_view body) = 0;
 
   // A response in pieces: chunked when `content_length` is empty (until-close for HTTP/1.0).
+  // `headers` are treated as in Respond: those that describe the connection or the length are left
+  // out, and so are those whose name or value cannot be sent (counted, logged).
   virtual void Start(int status, std::span<const Header> headers,
                      std::optional<uint64_t> content_length) = 0;
   // Copies what the socket does not take at once. Pieces written in one loop callback are
@@ -69,10 +79,11 @@ class Exchange {
   // OnDrained.
   virtual size_t unsent_bytes() const = 0;
   virtual bool above_high_watermark() const = 0;
-  // Ends the exchange well. The listener may be destroyed before this returns.
+  // Ends the exchange well; as Abort does when less than the announced length was written. The
+  // listener may be destroyed before this returns.
   virtual void Finish() = 0;
-  // Ends it badly after Start: the connection is closed without the final chunk, so that the client
-  // notices.
+  // Ends it badly after Start: what was written is sent, then the connection is closed without the
+  // final chunk (until-close: reset), so that the client notices.
   virtual void Abort() = 0;
 };
 
@@ -104,6 +115,7 @@ struct ServerOptions {
 struct ServerStats {  // monotonic, for telemetry
   uint64_t connections_accepted = 0, connections_open = 0, requests = 0;
   uint64_t bad_requests = 0, timeouts = 0, too_large = 0, clients_gone = 0, refused_connections = 0;
+  uint64_t dropped_headers = 0;  // of responses, because they could not be sent
 };
 
 class Server {

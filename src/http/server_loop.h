@@ -18,7 +18,7 @@ namespace penstock::http {
 
 struct ServerCounters {
   std::atomic<uint64_t> connections_accepted{0}, connections_open{0}, requests{0}, bad_requests{0},
-      timeouts{0}, too_large{0}, clients_gone{0}, refused_connections{0};
+      timeouts{0}, too_large{0}, clients_gone{0}, refused_connections{0}, dropped_headers{0};
 };
 
 class ServerLoop {
