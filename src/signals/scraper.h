@@ -3,15 +3,16 @@
 // the fleet; one that cannot be reached or shows no usable metrics leaves the candidates with a
 // reason, is asked again with growing pauses, and comes back by itself.
 //
-// Reads are spread over the interval, and an engine is never asked twice at once. An engine that
-// has no /v1/models (404) may serve any model; one whose list is broken keeps the list it had.
+// Reads are spread over the interval, and the same question is never asked twice at once. An engine
+// that has no /v1/models (404) may serve any model; one whose list is broken keeps the list it had.
 // An engine without /metrics is not a candidate: nobody could say how busy it is.
 //
 // THREADS: a loop of its own on a thread of its own; Create, Start, WaitFirstRound and the
 // destructor from other threads.
 // OWNS: the loop, its thread, the client and its connections; borrows the fleet and the registry,
 // which must outlive it.
-// COST: see bench/scrape; one wake-up each `tick` and one 64 KiB read buffer in all.
+// COST: see bench/scrape; a wake-up each sixteenth of the interval, one read buffer in all; pages
+// are scanned as they arrive and not kept.
 #pragma once
 
 #include <cstddef>
@@ -26,7 +27,9 @@ namespace penstock::signals {
 struct ScraperOptions {
   Duration interval = milliseconds(50);
   Duration models_interval = seconds(10);
-  Duration timeout = seconds(2);  // for one whole read, connecting included
+  // For one whole read, connecting included. Generous: an engine that is late because it is busy
+  // must not be taken out, which would make the others late.
+  Duration timeout = seconds(5);
   Duration max_backoff = seconds(1);
   size_t max_metrics_bytes = 8u << 20;
   size_t max_models_bytes = 1u << 20;

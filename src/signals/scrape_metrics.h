@@ -1,0 +1,38 @@
+// What the scraper counts.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string_view>
+
+#include "telemetry/metrics.h"
+
+namespace penstock::signals {
+
+// How a read of an engine ended.
+enum class ReadResult : uint8_t {
+  kOk,
+  kConnect,      // no connection
+  kReset,        // closed before an answer
+  kTruncated,    // closed inside the answer
+  kBadResponse,  // not HTTP
+  kTimeout,
+  kStatus,    // another status than 200
+  kTooLarge,  // above the limit
+  kUnusable,  // read, but without what is needed
+};
+inline constexpr size_t kReadResults = 9;
+std::string_view ReadResultName(ReadResult result);
+
+struct ScrapeMetrics {
+  explicit ScrapeMetrics(telemetry::Registry& registry);
+
+  // By ReadResult.
+  std::array<telemetry::Counter*, kReadResults> scrapes;
+  std::array<telemetry::Counter*, kReadResults> models_reads;
+  telemetry::Histogram& seconds;
+  telemetry::Counter& bytes;
+  telemetry::Counter& bad_values;
+};
+
+}  // namespace penstock::signals

@@ -1,0 +1,205 @@
+#include "signals/target.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "signals/models_reader.h"
+#include "telemetry/log.h"
+
+namespace penstock::signals {
+namespace {
+
+namespace log = telemetry::log;
+
+constexpr Duration kFirstBackoff = milliseconds(50);
+constexpr Duration kFirstModelsBackoff = milliseconds(250);
+constexpr std::string_view kLegacyEngineTypeLabel = "inference.networking.k8s.io/engine-type";
+
+EngineType TypeOf(const model::EndpointSpec& spec) {
+  EngineType legacy = EngineType::kUnknown;
+  for (const auto& [key, value] : spec.labels) {
+    if (key == model::kEngineTypeLabel) return ParseEngineType(value);
+    if (key == kLegacyEngineTypeLabel) legacy = ParseEngineType(value);
+  }
+  return legacy;
+}
+
+// Some statuses have one usual cause that is worth saying.
+std::string WithAdvice(const Read::Outcome& outcome) {
+  if (outcome.status == 404) {
+    return outcome.reason +
+           ": the engine serves no metrics there (SGLang needs --enable-metrics; metricsPort names "
+           "another port)";
+  }
+  if (outcome.status == 401 || outcome.status == 403) {
+    return outcome.reason + ": /metrics must be readable without credentials";
+  }
+  return outcome.reason;
+}
+
+}  // namespace
+
+Target::MetricsRead::MetricsRead(Target& target)
+    : Read(target.context_.client, "/metrics",
+           {target.context_.options.max_metrics_bytes, target.context_.options.timeout}),
+      target_(target) {}
+
+void Target::MetricsRead::OnPiece(std::string_view piece) {
+  target_.context_.metrics.bytes.Add(piece.size());
+  scanner.Feed(piece);
+}
+
+Target::ModelsRead::ModelsRead(Target& target)
+    : Read(target.context_.client, "/v1/models",
+           {target.context_.options.max_models_bytes, target.context_.options.timeout}),
+      target_(target) {}
+
+Target::Target(TargetContext& context, const model::EndpointInfo& endpoint, Time first,
+               double phase)
+    : context_(context),
+      slot_(endpoint.slot),
+      name_(endpoint.spec.name),
+      address_(endpoint.address),
+      phase_(phase),
+      metrics_(*this),
+      models_(*this),
+      metrics_due_(first) {
+  Aim(endpoint.spec);
+}
+
+Target::~Target() {
+  context_.client.Forget(models_.host(), models_.port());
+  if (metrics_.port() != models_.port()) context_.client.Forget(metrics_.host(), metrics_.port());
+}
+
+bool Target::Is(const model::EndpointInfo& endpoint) const {
+  return slot_ == endpoint.slot && name_ == endpoint.spec.name && address_ == endpoint.address;
+}
+
+void Target::Aim(const model::EndpointSpec& spec) {
+  type_ = TypeOf(spec);
+  const uint16_t metrics_port = spec.metrics_port != 0 ? spec.metrics_port : spec.port;
+  if (metrics_.host() != spec.host || metrics_.port() != metrics_port) {
+    metrics_.Aim(spec.host, metrics_port);
+  }
+  if (models_.host() != spec.host || models_.port() != spec.port) {
+    models_.Aim(spec.host, spec.port);
+  }
+}
+
+void Target::Update(const model::EndpointInfo& endpoint, Time now) {
+  Aim(endpoint.spec);
+  if (endpoint.health == model::Health::kHealthy || !is_up_) return;
+  // Somebody else could not reach it. It may be another process by now, with other models.
+  is_up_ = false;
+  metrics_due_ = std::min(metrics_due_, now + Backoff(kFirstBackoff, 0, kFirstBackoff));
+}
+
+void Target::Tick(Time now) {
+  metrics_.CheckTime(now);
+  models_.CheckTime(now);
+  if (!metrics_.is_running() && metrics_due_ <= now) {
+    // The phase stays; what was missed is not made up for.
+    const Duration interval = context_.options.interval;
+    metrics_due_ += interval * ((now - metrics_due_) / interval + 1);
+    metrics_.scanner.Begin(type_);
+    metrics_.Begin(now);
+  }
+  if (is_up_ && !models_.is_running() && models_due_ <= now) {
+    models_.body.clear();
+    models_.Begin(now);
+  }
+}
+
+Time Target::NextDue() const {
+  const Time metrics = metrics_.is_running() ? Time::max() : metrics_due_;
+  const Time models = models_.is_running() || !is_up_ ? Time::max() : models_due_;
+  return std::min(metrics, models);
+}
+
+void Target::OnMetrics(Read::Outcome outcome) {
+  const Time now = context_.loop.Now();
+  ++tries_;
+  if (outcome.result == ReadResult::kOk) {
+    Result<ScannedMetrics> page = metrics_.scanner.Finish();
+    context_.metrics.bad_values.Add(metrics_.scanner.bad_values());
+    if (page) {
+      context_.metrics.seconds.Observe(ToSeconds(outcome.took));
+      context_.metrics.scrapes[static_cast<size_t>(ReadResult::kOk)]->Add();
+      return Succeeded(page->signals, now);
+    }
+    outcome.result = ReadResult::kUnusable;
+    outcome.reason = std::move(page.error().message);
+  }
+  context_.metrics.scrapes[static_cast<size_t>(outcome.result)]->Add();
+  Failed(WithAdvice(outcome), now);
+}
+
+void Target::Succeeded(const director::EngineSignals& signals, Time now) {
+  failures_ = 0;
+  if (tries_ == 1) {
+    // All begin together at the start; from here on they are spread over half the interval.
+    const Duration interval = context_.options.interval;
+    const auto spread = std::chrono::duration_cast<Duration>(interval * (0.5 + phase_ / 2));
+    if (interval > kFirstBackoff) metrics_due_ = now + spread;
+  }
+  if (!is_up_) {
+    is_up_ = true;
+    models_failures_ = 0;
+    models_due_ = now;
+    told_reason_.clear();
+    log::Info("endpoint answers", {{"endpoint", name_}, {"address", address_}});
+  }
+  context_.fleet.Scraped(slot_, signals, now);
+}
+
+void Target::Failed(const std::string& reason, Time now) {
+  is_up_ = false;
+  metrics_due_ = now + Backoff(std::min(kFirstBackoff, context_.options.interval), failures_,
+                               context_.options.max_backoff);
+  failures_ = std::min(failures_ + 1, 30u);
+  if (reason != told_reason_) {
+    told_reason_ = reason;
+    log::Warn("endpoint is not usable",
+              {{"endpoint", name_}, {"address", address_}, {"reason", reason}});
+  }
+  context_.fleet.ScrapeFailed(slot_, reason, now);
+}
+
+void Target::OnModels(Read::Outcome outcome) {
+  const Time now = context_.loop.Now();
+  ++models_tries_;
+  // These say that there is no such list, which is no failure: the engine serves any model.
+  const bool is_absent = outcome.status == 404 || outcome.status == 405 || outcome.status == 501;
+  Result<EngineModels> models = EngineModels{};
+  if (outcome.result == ReadResult::kOk) {
+    models = ReadModels(models_.body);
+    if (!models) {
+      outcome.result = ReadResult::kUnusable;
+      outcome.reason = models.error().message;
+    }
+  }
+  models_.body = {};
+  context_.metrics.models_reads[static_cast<size_t>(outcome.result)]->Add();
+  if (outcome.result != ReadResult::kOk && !is_absent) {
+    models_due_ =
+        now + Backoff(kFirstModelsBackoff, models_failures_, context_.options.models_interval);
+    if (models_failures_++ == 0) {
+      log::Warn("endpoint's models are not known, the list it had stays",
+                {{"endpoint", name_}, {"reason", outcome.reason}});
+    }
+    return;
+  }
+  models_failures_ = 0;
+  models_due_ =
+      now + Backoff(context_.options.models_interval, 0, context_.options.models_interval);
+  context_.fleet.ModelsRead(slot_, std::move(models->ids), std::move(models->json));
+}
+
+Duration Target::Backoff(Duration base, uint32_t failures, Duration max) {
+  Duration delay = std::min(base, max);
+  for (uint32_t i = 0; i < failures && delay < max; ++i) delay = std::min(delay * 2, max);
+  return std::chrono::duration_cast<Duration>(delay * (0.75 + context_.random.Uniform() / 2));
+}
+
+}  // namespace penstock::signals
