@@ -136,9 +136,10 @@ class MessagesStream final : public StreamFormat {
            "event: message_start\n"
            R"(data: {{"type":"message_start","message":{{"id":{},"type":"message",)"
            R"("role":"assistant","model":{},"content":[],"stop_reason":null,)"
-           R"("stop_sequence":null,{}}}}})"
+           R"("stop_sequence":null,"usage":{{"input_tokens":{},"output_tokens":{}}}}}}})"
            "\n\n",
-           Quoted(head_.id), Quoted(head_.model), MessagesUsage(usage));
+           Quoted(head_.id), Quoted(head_.model), usage.prompt_tokens - usage.cached_tokens,
+           usage.output_tokens);
     *out +=
         "event: content_block_start\n"
         R"(data: {"type":"content_block_start","index":0,)"
@@ -400,7 +401,7 @@ std::string RenderWhole(const Job& job, const AnswerHead& head,
     if (i > 0) out += ',';
     Append(&out, R"({{"index":{},)", i);
     if (is_chat) {
-      Append(&out, R"("message":{{"role":"assistant","content":"{}","tool_calls":[]}})",
+      Append(&out, R"("message":{{"role":"assistant","content":"{}"}})",
              choices[i].text);
     } else {
       Append(&out, R"("text":"{}")", choices[i].text);

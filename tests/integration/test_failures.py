@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import http.client
+import itertools
 import json
 import threading
 import time
@@ -24,7 +25,8 @@ class Load:
 
     def __init__(self, gateway, clients: int, model: str, max_tokens: int):
         self._gateway = gateway
-        self._body = json.dumps(ask(model, stream=True, max_tokens=max_tokens)).encode()
+        self._fields = dict(model=model, stream=True, max_tokens=max_tokens)
+        self._numbers = itertools.count()
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self.complete = 0
@@ -48,7 +50,10 @@ class Load:
     def _one(self) -> str:
         try:
             with self._gateway.connect() as connection:
-                connection.send(render_request("POST", CHAT, self._body))
+                # Each question is new, so that no engine's cache attracts them all.
+                body = ask(**self._fields)
+                body["messages"][0]["content"] = f"Question {next(self._numbers)}?"
+                connection.send(render_request("POST", CHAT, json.dumps(body).encode()))
                 response = connection.read_response()
         except (OSError, http.client.HTTPException) as failure:
             return f"lost: {failure!r}"
