@@ -5,7 +5,8 @@
 namespace penstock::wire {
 namespace {
 
-constexpr uint64_t kMaxChunkBytes = uint64_t{1} << 60;
+// One more digit behind a size below it does not overflow.
+constexpr uint64_t kChunkBytesBound = uint64_t{1} << 60;
 
 int HexValue(char c) {
   if (c >= '0' && c <= '9') return c - '0';
@@ -14,9 +15,7 @@ int HexValue(char c) {
   return -1;
 }
 
-bool IsText(char c) {
-  return c == '\t' || (static_cast<unsigned char>(c) >= 0x20 && c != '\x7f');
-}
+bool IsText(char c) { return c == '\t' || (static_cast<unsigned char>(c) >= 0x20 && c != '\x7f'); }
 
 }  // namespace
 
@@ -30,7 +29,7 @@ ChunkDecoder::At ChunkDecoder::TakeSize(char c) {
   if (digit >= 0) {
     if (at_ == At::kSizeFirst) remaining_ = 0;
     remaining_ = remaining_ * 16 + static_cast<uint64_t>(digit);
-    if (remaining_ > kMaxChunkBytes)
+    if (remaining_ >= kChunkBytesBound)
       return Refuse("bad_chunk_size", "A chunk's size is beyond all bounds.");
     // Zeros before the size are framing without content, like extensions.
     if (remaining_ == 0 && ++extension_bytes_ > kMaxExtensionBytes)
