@@ -32,20 +32,19 @@ std::string_view CallFailureName(CallFailure failure) {
 }
 
 std::unique_ptr<Client> Client::Create(net::Loop& loop, ClientOptions options) {
-  return std::make_unique<ClientLoop>(loop, std::move(options));
+  auto resolve = [resolver = std::make_unique<net::Resolver>(loop)](std::string host,
+                                                                    net::Resolver::Done done) {
+    resolver->Resolve(std::move(host), 0, std::move(done));
+  };
+  return std::make_unique<ClientLoop>(loop, std::move(options), std::move(resolve));
 }
 
-ClientLoop::ClientLoop(net::Loop& loop, ClientOptions options)
+ClientLoop::ClientLoop(net::Loop& loop, ClientOptions options, DnsCache::Resolve resolve)
     : loop_(loop),
       options_(std::move(options)),
       buffer_bytes_(BufferBytes(options_)),
       buffer_(std::make_unique_for_overwrite<char[]>(buffer_bytes_)),
-      names_(
-          [this](std::string host, net::Resolver::Done done) {
-            resolver_.Resolve(std::move(host), 0, std::move(done));
-          },
-          [&loop] { return loop.Now(); }),
-      resolver_(loop) {}
+      names_(std::move(resolve), [&loop] { return loop.Now(); }) {}
 
 ClientLoop::~ClientLoop() {
   while (!connections_.empty()) connections_.back()->Abandon();

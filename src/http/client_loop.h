@@ -42,7 +42,8 @@ struct ClientPool {
 
 class ClientLoop final : public Client {
  public:
-  ClientLoop(net::Loop& loop, ClientOptions options);
+  // `resolve` looks names up; it goes with the client.
+  ClientLoop(net::Loop& loop, ClientOptions options, DnsCache::Resolve resolve);
   ~ClientLoop() override;
 
   // Client
@@ -93,7 +94,6 @@ class ClientLoop final : public Client {
   std::unordered_map<Key, std::unique_ptr<ClientPool>, Hash> pools_;
   std::vector<net::Ref<ClientConnection>> connections_;
   DnsCache names_;
-  net::Resolver resolver_;
 };
 
 }  // namespace penstock::http
