@@ -183,7 +183,8 @@ Recorder::Heard Recorder::heard() const {
 
 Recorder::Heard Recorder::WaitFor(const std::function<bool(const Heard&)>& is_enough) {
   std::unique_lock lock(mutex_);
-  EXPECT_TRUE(changed_.wait_for(lock, kPatience, [&] { return is_enough(heard_); }));
+  EXPECT_TRUE(changed_.wait_for(lock, kPatience, [&] { return is_enough(heard_); }))
+      << "so far " << heard_.status << " " << heard_.message;
   return heard_;
 }
 
