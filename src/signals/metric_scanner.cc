@@ -39,7 +39,7 @@ namespace {
 constexpr double kMaxCount = 1e9;
 constexpr double kMaxUsage = 1.5;
 constexpr uint64_t kMaxBlockSize = 1 << 20;
-constexpr size_t kMaxGroups = 1024;
+constexpr size_t kMaxGroups = 256;
 
 constexpr std::array<std::string_view, kEngineTypes> kTypeNames = {
     "", "vllm", "sglang", "trtllm-serve", "triton-tensorrt-llm", "triton"};
