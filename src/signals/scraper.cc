@@ -70,7 +70,7 @@ struct Scraper::Impl {
     bool is_round_done = true;
     for (auto& [slot, target] : targets) {
       target->Tick(now);
-      next = std::min(next, target->NextDue());
+      next = std::min(next, target->NextDue(now));
       is_round_done = is_round_done && target->is_tried();
     }
     if (is_round_done && !std::exchange(is_told, true)) first_round.set_value();

@@ -105,16 +105,21 @@ void Target::Tick(Time now) {
     metrics_.scanner.Begin(type_);
     metrics_.Begin(now);
   }
-  if (is_up_ && !models_.is_running() && models_due_ <= now) {
-    models_.body.clear();
-    models_.Begin(now);
-  }
+  BeginModels(now);
 }
 
-Time Target::NextDue() const {
-  const Time metrics = metrics_.is_running() ? Time::max() : metrics_due_;
-  const Time models = models_.is_running() || !is_up_ ? Time::max() : models_due_;
-  return std::min(metrics, models);
+void Target::BeginModels(Time now) {
+  if (!is_up_ || models_.is_running() || models_due_ > now) return;
+  models_.body.clear();
+  models_.Begin(now);
+}
+
+Time Target::NextDue(Time now) const {
+  // A read that runs is likely to be over by the next one's time, unless that has come.
+  const bool waits_for_metrics = metrics_.is_running() && metrics_due_ <= now;
+  const bool has_models_due = is_up_ && !models_.is_running();
+  return std::min(waits_for_metrics ? Time::max() : metrics_due_,
+                  has_models_due ? models_due_ : Time::max());
 }
 
 void Target::OnMetrics(Read::Outcome outcome) {
@@ -151,6 +156,7 @@ void Target::Succeeded(const director::EngineSignals& signals, Time now) {
     log::Info("endpoint answers", {{"endpoint", name_}, {"address", address_}});
   }
   context_.fleet.Scraped(slot_, signals, now);
+  BeginModels(now);
 }
 
 void Target::Failed(const std::string& reason, Time now) {

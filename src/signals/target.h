@@ -39,8 +39,8 @@ class Target {
   void Update(const model::EndpointInfo& endpoint, Time now);
   // Begins what is due and ends what takes too long.
   void Tick(Time now);
-  // When the next read is due.
-  Time NextDue() const;
+  // When Tick has something to begin. REQUIRES: Tick was called with this time.
+  Time NextDue(Time now) const;
   // Whether its metrics have been read, and its models when that went well.
   bool is_tried() const { return tries_ > 0 && (!is_up_ || models_tries_ > 0); }
   bool Is(const model::EndpointInfo& endpoint) const;
@@ -73,6 +73,7 @@ class Target {
   void OnModels(Read::Outcome outcome);
   void Succeeded(const director::EngineSignals& signals, Time now);
   void Failed(const std::string& reason, Time now);
+  void BeginModels(Time now);
   void Aim(const model::EndpointSpec& spec);
   // 2^failures times `base`, `max` at most, give or take a quarter.
   Duration Backoff(Duration base, uint32_t failures, Duration max);
