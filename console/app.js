@@ -13,7 +13,7 @@ const byId = (id) => document.getElementById(id);
 
 // --- charts
 
-const tokensAxis = (v) => (v >= 1000 ? `${count(v / 1000)} k` : count(v));
+const tokensAxis = (v) => (v >= 10000 ? `${count(v / 1000)} k` : count(v));
 const secondsAxis = (v) => (v === 0 ? "0" : v < 1 ? `${Math.round(v * 1000)} ms` : `${count(v)} s`);
 
 const charts = [
@@ -31,11 +31,9 @@ const charts = [
     now: (last) => [percent(last("hit_rate")), "of input tokens found in KV caches"],
   },
   {
+    // Input is often twenty times the output: as a second curve it would flatten the first.
     title: "Throughput", format: (v) => `${count(v)} tokens/s`, axis: tokensAxis, least: 10,
-    curves: [
-      {key: "output_tokens_per_s", label: "out", color: "c1", fill: true},
-      {key: "input_tokens_per_s", label: "in", color: "c4"},
-    ],
+    curves: [{key: "output_tokens_per_s", label: "output tokens", color: "c1", fill: true}],
     now: (last, mean) => [`${count(Math.round(mean("output_tokens_per_s")))}/s`,
       `tokens out, ${count(Math.round(mean("input_tokens_per_s")))}/s in`],
   },
@@ -82,7 +80,9 @@ function showHeader(live, {mean}) {
   const rules = profiles.map((line) => line.replace(/^profile [^:]*: /, "").replaceAll(", ", " → ").replaceAll(" x ", " × "));
   if (rules.length) setText(byId("policy"), `Policy ${live.policy}: ${rules.join("; ")}`);
   const isWell = live.endpoints_healthy === live.endpoints_total && live.endpoints_total > 0;
-  showTotal("engines healthy", `${live.endpoints_healthy} of ${live.endpoints_total}`, isWell ? "" : "bad");
+  const healthy = live.endpoints_total > 0 ? `${live.endpoints_healthy} of ${live.endpoints_total}` : "none";
+  showTotal("engines healthy", healthy, isWell ? "" : "bad");
+  setTitle(isWell ? "" : `${healthy} healthy`);
   showTotal("requests/s", count(mean("requests_per_s")));
   const errors = mean("errors_per_s");
   showTotal("errors/s", count(errors), errors > 0 ? "bad" : "");
@@ -91,16 +91,25 @@ function showHeader(live, {mean}) {
   setText(byId("version"), `Penstock ${live.version}`);
 }
 
-function showConnection(level, text) {
+// Tabs in the background say what is wrong, too.
+function setTitle(trouble) {
+  const title = trouble ? `${trouble} – Penstock` : "Penstock";
+  if (document.title !== title) document.title = title;
+}
+
+function showConnection(level, text, why = "") {
   byId("connection").dataset.level = level;
+  byId("connection").title = why;
   setText(byId("connection-text"), text);
+  // What is on the page is then the past.
+  document.body.classList.toggle("is-stale", level === "bad");
 }
 
 // --- engines
 
 const engineRows = new KeyedRows(byId("engine-rows"), (engine) => {
   const row = {
-    dot: h("span", {class: "dot"}),
+    dot: h("span", {class: "dot", role: "img"}),
     name: h("span", {class: "name"}),
     detail: h("span", {class: "detail muted"}),
     queue: new Bar("c2"), running: new Bar("c1"), kv: new Bar("c5"), hits: new Bar("c3"), flight: new Bar("c4"),
@@ -120,6 +129,7 @@ const engineRows = new KeyedRows(byId("engine-rows"), (engine) => {
   row.element.classList.toggle("is-down", !isHealthy);
   row.dot.dataset.level = isHealthy ? "good" : "bad";
   row.dot.title = engine.health;
+  row.dot.setAttribute("aria-label", engine.health);
   const detail = [engine.role, engine.address === engine.name ? null : engine.address].filter(Boolean).join(" · ");
   setText(row.detail, isHealthy ? detail : `${engine.health}: ${engine.reason ?? "no reason given"}`);
   const known = isHealthy && engine.metrics_age_s !== null;
@@ -135,11 +145,16 @@ const engineRows = new KeyedRows(byId("engine-rows"), (engine) => {
   setText(row.seen, engine.metrics_age_s === null ? "never" : isStale ? `${seconds(engine.metrics_age_s)} ago` : "now");
 });
 
+function showEmpty(table, isEmpty) {
+  byId(`${table}-empty`).hidden = !isEmpty;
+  byId(`${table}-table`).hidden = isEmpty;
+}
+
 function showEngines(live) {
   const largest = (field) => Math.max(1, ...live.endpoints.map((e) => e[field]));
   const most = {waiting: largest("waiting"), running: largest("running"), flight: largest("in_flight_requests")};
   engineRows.set(live.endpoints.map((engine) => ({engine, most, name: engine.name})), (item) => item.name);
-  byId("engines-empty").hidden = live.endpoints.length > 0;
+  showEmpty("engines", live.endpoints.length === 0);
   const shown = live.endpoints.length < live.endpoints_total
     ? `the first ${live.endpoints.length} of ${live.endpoints_total}, all in /debug/endpoints`
     : live.models.slice(0, 3).join(", ") + (live.models.length > 3 ? ` and ${live.models.length - 3} more models` : "");
@@ -154,7 +169,10 @@ const END_WORDS = {
 };
 
 const decisionRows = new KeyedRows(byId("decision-rows"), (decision) => {
-  const open = () => panel.open(decision.request_id);
+  const open = () => {
+    // Somebody who marks text on the row wants to copy it.
+    if (getSelection().isCollapsed) panel.open(decision.request_id);
+  };
   const cached = new Bar("c3");
   const input = decision.input_tokens ?? decision.estimated_input_tokens;
   const share = decision.cached_tokens === null || !input ? null : decision.cached_tokens / input;
@@ -182,9 +200,12 @@ decisionBody.addEventListener("pointerenter", () => { isLooking = true; });
 decisionBody.addEventListener("pointerleave", () => { isLooking = false; });
 
 function showDecisions(live) {
-  byId("decisions-empty").hidden = live.decisions.length > 0;
-  const standsStill = (isLooking || decisionBody.contains(document.activeElement)) && decisionBody.children.length > 0;
-  setText(byId("decisions-note"), standsStill ? "Standing still while you look." : "Choose one to see why it went where it went.");
+  showEmpty("decisions", live.decisions.length === 0);
+  // An open panel gives the focus back to the row that it was opened from.
+  const isChoosing = isLooking || panel.isOpen() || decisionBody.querySelector(":focus-visible") !== null;
+  const standsStill = isChoosing && decisionBody.children.length > 0;
+  const note = standsStill ? "Standing still while you look." : "Choose one to see why it went where it went.";
+  setText(byId("decisions-note"), live.decisions.length > 0 ? note : "");
   if (!standsStill) decisionRows.set(live.decisions, (decision) => decision.request_id);
 }
 
@@ -192,29 +213,52 @@ const panel = new DecisionPanel(byId("panel"));
 
 // --- polling
 
+let answeredAt = null;
+let version = null;
+
+async function fetchLive() {
+  const response = await fetch("api/live", {signal: AbortSignal.timeout(TIMEOUT_MS), cache: "no-store"});
+  if (!response.ok) throw new Error(`status ${response.status}`);
+  return response.json();
+}
+
+function show(live) {
+  // Another program answers now, and it may have another page.
+  if (version !== null && version !== live.version) location.reload();
+  version = live.version;
+  const means = showCharts(live.series);
+  showHeader(live, means);
+  showEngines(live);
+  showDecisions(live);
+  showConnection(live.draining ? "warn" : "good", live.draining ? "draining" : "live");
+}
+
 async function poll() {
   if (document.hidden) return;
+  let live;
   try {
-    const response = await fetch("api/live", {signal: AbortSignal.timeout(TIMEOUT_MS), cache: "no-store"});
-    if (!response.ok) throw new Error(`status ${response.status}`);
-    const live = await response.json();
-    const means = showCharts(live.series);
-    showHeader(live, means);
-    showEngines(live);
-    showDecisions(live);
-    showConnection(live.draining ? "warn" : "good", live.draining ? "draining" : "live");
+    live = await fetchLive();
   } catch (error) {
-    showConnection("bad", `no answer (${error.message}), trying again`);
+    const since = answeredAt === null ? "no answer yet" : `no answer since ${clock(answeredAt * 1000)}`;
+    setTitle("no answer");
+    return showConnection("bad", `${since}, trying again`, error.message);
+  }
+  answeredAt = Date.now();
+  try {
+    show(live);
+  } catch (error) {
+    showConnection("bad", "this page cannot show the gateway's answer; load it again", error.message);
+    throw error;
   }
 }
 
 async function run() {
   for (;;) {
     const begin = performance.now();
-    await poll();
+    await poll().catch((error) => console.error(error));
     await new Promise((resolve) => setTimeout(resolve, Math.max(100, POLL_MS - (performance.now() - begin))));
   }
 }
 
-document.addEventListener("visibilitychange", () => { if (!document.hidden) poll(); });
+document.addEventListener("visibilitychange", () => { if (!document.hidden) poll().catch((error) => console.error(error)); });
 run();

@@ -27,7 +27,10 @@ export class Chart {
     this.side = h("span", {class: "chart-side muted"});
     this.canvas = h("canvas", {
       tabindex: "0", role: "img",
-      onpointermove: (event) => this.onHover(this.indexAt(event.offsetX)),
+      onpointermove: (event) => {
+        this.tip.removeAttribute("aria-live");
+        this.onHover(this.indexAt(event.offsetX));
+      },
       onpointerleave: () => this.onHover(null),
       onblur: () => this.onHover(null),
       onkeydown: (event) => this.onKey(event),
@@ -64,6 +67,7 @@ export class Chart {
     const to = {ArrowLeft: from - 1, ArrowRight: from + 1, Home: 0, End: last, Escape: null}[event.key];
     if (to === undefined) return;
     event.preventDefault();
+    this.tip.setAttribute("aria-live", "polite");  // who uses keys may not see it
     this.onHover(to === null ? null : Math.max(0, Math.min(last, to)));
   }
 

@@ -2,22 +2,35 @@
 // The address bar keeps which one is open (#decision=ID), so that a link to it can be sent to somebody.
 
 import {swatch} from "./chart.js";
-import {h} from "./dom.js";
+import {h, setText} from "./dom.js";
 import {clock, count, percent, plural, seconds} from "./format.js";
 
 const PLUGIN_COLORS = ["c1", "c2", "c3", "c4", "c5", "c6"];
 const MAX_ROWS = 50;
+const TIMEOUT_MS = 5000;
 const HASH = "#decision=";
 
 export class DecisionPanel {
   constructor(dialog) {
     this.dialog = dialog;
+    this.id = null;  // whose answer is wanted
+    this.idText = h("p", {class: "muted mono"});
+    this.content = h("div", {class: "panel-content"});
+    dialog.append(h("div", {class: "panel-body"},
+      h("div", {class: "card-head"}, h("h2", {id: "panel-title"}, "Why this engine"),
+        h("button", {type: "button", class: "close", "aria-label": "Close", onclick: () => dialog.close()}, "×")),
+      this.idText, this.content));
     dialog.addEventListener("close", () => {
+      this.id = null;
       if (location.hash.startsWith(HASH)) history.replaceState(null, "", location.pathname + location.search);
     });
     dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
     addEventListener("hashchange", () => this.followHash());
     this.followHash();
+  }
+
+  isOpen() {
+    return this.dialog.open;
   }
 
   open(id) {
@@ -39,24 +52,25 @@ export class DecisionPanel {
   }
 
   async load(id) {
-    const url = `debug/decisions/${encodeURIComponent(id)}`;
-    this.show(id, h("p", {class: "muted"}, "Loading."));
-    try {
-      const response = await fetch(url, {cache: "no-store"});
-      const body = await response.json();
-      if (!response.ok) return this.show(id, h("p", {class: "is-bad"}, body.error?.message ?? `status ${response.status}`));
-      this.show(id, ...render(body), h("p", {}, h("a", {href: url, target: "_blank", rel: "noopener"}, "The same as JSON")));
-    } catch (error) {
-      this.show(id, h("p", {class: "is-bad"}, `The gateway did not answer: ${error.message}`));
-    }
-  }
-
-  show(id, ...content) {
-    this.dialog.replaceChildren(h("div", {class: "panel-body"},
-      h("div", {class: "card-head"}, h("h2", {id: "panel-title"}, "Why this engine"),
-        h("button", {type: "button", class: "close", "aria-label": "Close", onclick: () => this.dialog.close()}, "×")),
-      h("p", {class: "muted mono"}, id), ...content));
+    this.id = id;
+    setText(this.idText, id);
+    this.content.replaceChildren(h("p", {class: "muted"}, "Loading."));
     if (!this.dialog.open) this.dialog.showModal();
+    const content = await explain(id);
+    // Meanwhile the panel may have been closed, or another decision chosen.
+    if (this.id === id) this.content.replaceChildren(...content);
+  }
+}
+
+async function explain(id) {
+  const url = `debug/decisions/${encodeURIComponent(id)}`;
+  try {
+    const response = await fetch(url, {signal: AbortSignal.timeout(TIMEOUT_MS), cache: "no-store"});
+    const body = await response.json();
+    if (!response.ok) return [h("p", {class: "is-bad"}, body.error?.message ?? `status ${response.status}`)];
+    return [...render(body), h("p", {}, h("a", {href: url, target: "_blank", rel: "noopener"}, "The same as JSON"))];
+  } catch (error) {
+    return [h("p", {class: "is-bad"}, `The gateway did not answer: ${error.message}`)];
   }
 }
 
@@ -81,9 +95,9 @@ function renderTimeline(decision) {
   first.style.flexGrow = String(decision.ttft_s);
   rest.style.flexGrow = String(Math.max(0, decision.e2e_s - decision.ttft_s));
   return h("div", {class: "timeline"}, h("div", {class: "spans", "aria-hidden": "true"}, first, rest),
-    h("p", {class: "muted legend"}, swatch("c2"), `first byte after ${seconds(decision.ttft_s)}`, " ", swatch("c1"),
-      `answer until ${seconds(decision.e2e_s)}`,
-      decision.output_tokens ? `, ${plural(decision.output_tokens, "output token")}` : ""));
+    h("ul", {class: "legend"}, h("li", {}, swatch("c2"), `first byte after ${seconds(decision.ttft_s)}`),
+      h("li", {}, swatch("c1"), `answer until ${seconds(decision.e2e_s)}` +
+        (decision.output_tokens ? `, ${plural(decision.output_tokens, "output token")}` : ""))));
 }
 
 function renderAttempt(attempt, index, tries) {

@@ -3,7 +3,7 @@
 const NONE = "–";
 
 function trimmed(value, digits) {
-  return value.toFixed(digits).replace(/\.?0+$/, (zeros) => (zeros.includes(".") ? "" : zeros));
+  return value.toFixed(digits).replace(/(\.\d*?)0+$/, "$1").replace(/\.$/, "");
 }
 
 export function seconds(s) {
