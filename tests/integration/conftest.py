@@ -12,6 +12,7 @@ MODEL = "Qwen/Qwen3-32B"
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "real: needs real vLLM servers (tools/peers/vllm)")
+    config.addinivalue_line("markers", "trouble: the live page may complain to the browser's console")
 
 
 def pytest_addoption(parser):
