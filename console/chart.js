@@ -150,7 +150,11 @@ export class Chart {
       while (end + 1 < values.length && values[end + 1] !== null) ++end;
       context.beginPath();
       for (let i = start; i <= end; ++i) context.lineTo(x(i), y(values[i]));
-      if (start === end) context.lineTo(x(start) + 1, y(values[start]));
+      if (start === end) {
+        context.arc(x(start), y(values[start]), 2, 0, 2 * Math.PI);  // a lone point would not be seen
+        context.fillStyle = stroke;
+        context.fill();
+      }
       context.stroke();
       if (isFilled) {
         context.lineTo(x(end), y(0));

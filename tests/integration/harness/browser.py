@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 
-from playwright.sync_api import Page, TimeoutError, sync_playwright
+from playwright.sync_api import Page, sync_playwright
 
 from .wait import PATIENCE_S
 
@@ -61,12 +61,10 @@ class LivePage:
     def wait_live(self) -> None:
         self.page.locator("#connection[data-level=good]").wait_for()
 
-    def wait_for(self, expression: str, what: str, argument=None) -> None:
-        """Until the JavaScript expression (or function of `argument`) is true."""
-        try:
-            self.page.wait_for_function(expression, arg=argument)
-        except TimeoutError:
-            raise AssertionError(f"not within {PATIENCE_S:.0f} s: {what}; the page complained: {self.problems}") from None
+    def totals(self) -> dict[str, str]:
+        """The numbers in the header, by their names."""
+        return dict(self.page.eval_on_selector_all(
+            "#totals div", "all => all.map(d => [d.querySelector('dt').innerText, d.querySelector('dd').innerText])"))
 
     def chart_values(self) -> dict[str, str]:
         """The number that stands over each curve, by the chart's title."""
@@ -77,7 +75,9 @@ class LivePage:
         """How many pixels of each chart are neither paper nor grey axes, by the chart's title."""
         return dict(self.page.eval_on_selector_all(".chart", """all => all.map(chart => {
             const canvas = chart.querySelector("canvas");
-            const {data} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+            const copy = new OffscreenCanvas(canvas.width, canvas.height).getContext("2d", {willReadFrequently: true});
+            copy.drawImage(canvas, 0, 0);
+            const {data} = copy.getImageData(0, 0, canvas.width, canvas.height);
             let colored = 0;
             for (let i = 0; i < data.length; i += 4) {
                 const rgb = [data[i], data[i + 1], data[i + 2]];
@@ -125,7 +125,7 @@ def take_picture(admin_url: str, output: str, wait_s: float, decision: bool, wid
     with browser() as open_page:
         live = open_page(admin_url, width, height, scheme, scale=1.5).open()
         live.wait_live()
-        live.wait_for("document.querySelectorAll('#decision-rows tr').length > 0", "a decision is listed")
+        live.page.locator("#decision-rows tr").first.wait_for()
         live.page.wait_for_timeout(wait_s * 1000)
         if decision:
             live.open_decision()
