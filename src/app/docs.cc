@@ -10,8 +10,8 @@
 #include <utility>
 #include <vector>
 
+#include "app/gateway.h"
 #include "app/reference.h"
-#include "app/serve.h"
 #include "config/document.h"
 #include "config/serve_config.h"
 #include "plugins/builtin.h"
