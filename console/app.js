@@ -28,7 +28,8 @@ const charts = [
   {
     title: "Cache hits", format: percent, axis: percent, max: 1,
     curves: [{key: "hit_rate", label: "share of input tokens", color: "c3", fill: true}],
-    now: (last) => [percent(last("hit_rate")), "of input tokens found in KV caches"],
+    now: (last) => [percent(last("hit_rate")),
+      last("hit_rate") === null ? "no answer told its usage lately" : "of input tokens found in KV caches"],
   },
   {
     // Input is often twenty times the output: as a second curve it would flatten the first.
