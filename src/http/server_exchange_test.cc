@@ -486,9 +486,15 @@ TEST(Drain, AnswersWhatHasArrived) {
   EXPECT_EQ(used.Ask(Get("/")).body, "other");
   Events events;
   std::promise<void> release;
-  held.server().loop().Post([&] { release.get_future().wait(); });
+  held.server().loop().Post([&] {
+    events.Add("blocked");
+    release.get_future().wait();
+  });
+  ASSERT_TRUE(events.Await("blocked"));
   fresh.Send(Get("/"));
   used.Send(Get("/"));
+  fresh.AwaitDelivery();
+  used.AwaitDelivery();
   held.server()->Drain(seconds(60), [&] { events.Add("done"); });
   release.set_value();
   for (Client* client : {&fresh, &used}) {

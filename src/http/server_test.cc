@@ -438,10 +438,14 @@ TEST(Server, SlowHeadIs408) {
 TEST(Server, TricklingHeadIs408) {
   ServerOptions options;
   options.header_timeout = milliseconds(20);
+  options.max_header_bytes = 64 << 20;
   TestServer server(Echo, options);
   Client client(server->port());
   client.Send("GET / HTTP/1.1\r\nhost: t\r\nx: ");
-  while (server->Stats().timeouts == 0) client.Send("y");
+  while (server->Stats().timeouts == 0) {
+    client.Send("y");
+    server.OnLoop([] {});
+  }
   EXPECT_EQ(client.ReadResponse().status, 408);
 }
 

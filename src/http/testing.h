@@ -3,8 +3,10 @@
 
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -20,6 +22,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -154,6 +157,12 @@ class Client {
       bytes.remove_prefix(static_cast<size_t>(sent));
     }
     return true;
+  }
+  // Until the server's socket has all that was sent.
+  void AwaitDelivery() {
+    int unacknowledged = 1;
+    while (::ioctl(fd_, SIOCOUTQ, &unacknowledged) == 0 && unacknowledged > 0)
+      std::this_thread::yield();
   }
   void FinishSending() { ::shutdown(fd_, SHUT_WR); }
   void Close() {
