@@ -206,9 +206,10 @@ void Recorder::OnHead(const ResponseHead& head) {
 }
 
 void Recorder::OnBody(std::string_view piece) {
+  const std::string copy(piece);  // the hook may end what it lies in
   if (on_body) on_body();
-  Change([piece](Heard& heard) {
-    heard.body += piece;
+  Change([&copy](Heard& heard) {
+    heard.body += copy;
     ++heard.pieces;
   });
 }
