@@ -25,8 +25,9 @@
 // above 64 KiB.
 //
 // THREADS: belongs to its caller.
-// COST: kMeasured. No allocation but for LoRA names, labels of a longer line than before and lines
-// that are cut by the end of a piece.
+// COST: 6.5 us a page of 57 KB and 589 lines (bench/metric_scan_bench). No allocation but for LoRA
+// names, labels of a longer line than before and lines that are cut by the end of a piece.
+//
 // SOURCE: Prometheus text format 0.0.4 (timestamps and OpenMetrics' exemplars are passed over); the
 // names are those of vLLM, SGLang, TensorRT-LLM and Triton.
 #pragma once
