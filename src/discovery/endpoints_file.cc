@@ -139,16 +139,18 @@ Result<std::vector<model::EndpointSpec>> Unite(const std::vector<SourcedEndpoint
   for (const std::vector<SourcedEndpoint>* list : {&first, &second}) {
     for (const SourcedEndpoint& endpoint : *list) {
       const std::string address = AddressOf(endpoint.spec);
-      const auto by_address = addresses.emplace(address, &endpoint).first->second;
-      const auto by_name = names.emplace(endpoint.spec.name, &endpoint).first->second;
-      if (by_address != &endpoint) {
+      const auto [by_address, is_new_address] = addresses.emplace(address, &endpoint);
+      const auto [by_name, is_new_name] = names.emplace(endpoint.spec.name, &endpoint);
+      if (!is_new_address) {
+        const SourcedEndpoint& other = *by_address->second;
         clashes.push_back(fmt::format("{}: endpoint '{}' has the address {} of endpoint '{}' ({})",
-                                      endpoint.source, endpoint.spec.name, address,
-                                      by_address->spec.name, by_address->source));
-      } else if (by_name != &endpoint) {
+                                      endpoint.source, endpoint.spec.name, address, other.spec.name,
+                                      other.source));
+      } else if (!is_new_name) {
+        const SourcedEndpoint& other = *by_name->second;
         clashes.push_back(fmt::format(
             "{}: the endpoint at {} has the name '{}' of the endpoint at {} ({})", endpoint.source,
-            address, endpoint.spec.name, AddressOf(by_name->spec), by_name->source));
+            address, endpoint.spec.name, AddressOf(other.spec), other.source));
       }
       out.push_back(endpoint.spec);
     }

@@ -7,7 +7,7 @@
 // that has no /v1/models (404) may serve any model; one whose list is broken keeps the list it had.
 // An engine without /metrics is not a candidate: nobody could say how busy it is.
 //
-// THREADS: a loop of its own on a thread of its own; Create, Start, WaitFirstRound and the
+// THREADS: a loop of its own on a thread of its own; the constructor, Start, WaitFirstRound and the
 // destructor from other threads.
 // OWNS: the loop, its thread, the client and its connections; borrows the fleet and the registry,
 // which must outlive it.
