@@ -53,6 +53,7 @@ TEST(Exchange, PiecesAreChunks) {
     exchange->Write("first ");
     exchange->Write("");
     exchange->Write("second");
+    EXPECT_GT(exchange->unsent_bytes(), 11u) << "not gathered";
   });
   const Response head = client.ReadHead();
   EXPECT_EQ(head.status, 200);
@@ -504,6 +505,24 @@ TEST(Drain, AnswersWhatHasArrived) {
     EXPECT_TRUE(client->AtEnd());
     client->Close();
   }
+  ASSERT_TRUE(events.Await("done"));
+}
+
+TEST(Drain, RequestThatHasBegunIsServed) {
+  Held held;
+  Client client(held.server()->port());
+  client.Send("GET / HTTP/1.1\r\nho");
+  client.AwaitDelivery();
+  held.server().OnLoop([] {});
+  Events events;
+  held.server()->Drain(seconds(60), [&] { events.Add("done"); });
+  held.server().OnLoop([] {});
+  client.Send("st: t\r\n\r\n");
+  const Response response = client.ReadResponse();
+  EXPECT_EQ(response.body, "other");
+  EXPECT_EQ(response.headers.at("connection"), "close");
+  EXPECT_TRUE(client.AtEnd());
+  client.Close();
   ASSERT_TRUE(events.Await("done"));
 }
 
