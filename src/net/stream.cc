@@ -3,6 +3,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <boost/asio/basic_stream_socket.hpp>
 #include <boost/asio/buffer.hpp>
@@ -46,6 +47,18 @@ struct Stream::Io {
   Io(Loop& loop, Stream& stream)
       : impl(loop.impl()), socket(impl.io.get_executor()), deadline(loop, stream) {}
 
+  // Connecting has the reactor watch for writability, and then every wait for readability is
+  // answered once more in vain: 1.6 epoll_wait a message instead of 1. Watched anew, the socket is
+  // watched for writability only after WaitWritable.
+  error_code WatchAnew(bool is_ipv6) {
+    error_code error;
+    const int fd = socket.release(error);
+    if (error) return error;
+    socket.assign(is_ipv6 ? tcp::v6() : tcp::v4(), fd, error);
+    if (error) ::close(fd);
+    return error;
+  }
+
   Loop::Impl& impl;
   asio::basic_stream_socket<tcp, Executor> socket;
   Deadline deadline;
@@ -72,8 +85,10 @@ void Stream::Connect(const Address& address) {
   error_code error;
   io_->socket.open(address.is_ipv6() ? tcp::v6() : tcp::v4(), error);
   if (!error) io_->socket.set_option(tcp::no_delay(true), error);
-  auto on_done = [self = Ref<Stream>(this), generation = generation_](error_code result) {
+  auto on_done = [self = Ref<Stream>(this), generation = generation_,
+                  is_ipv6 = address.is_ipv6()](error_code result) {
     if (generation != self->generation_) return;
+    if (!result) result = self->io_->WatchAnew(is_ipv6);
     Turn turn(self->io_->impl);
     self->OnConnect(ErrnoOf(result));
   };
