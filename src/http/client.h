@@ -1,11 +1,12 @@
 // HTTP/1.1 client for one loop: keep-alive connections per endpoint, responses relayed piece by
 // piece.
 //
-// THREADS: loop-bound, apart from Stats. DNS names are resolved on a helper thread, cached for 30
-// s. OWNS: connections. A Call that is destroyed before its end closes its connection at once,
-// which is how an engine learns that nobody waits any more. A Call that outlives its Client hears
-// nothing more. COST: per request one allocation (the Call), one sendmsg, one recv per readiness;
-// per connection about 1.5 KiB, the kernel's buffers apart.
+// THREADS: loop-bound, apart from Stats. Names are resolved on a helper thread, cached for 30 s.
+// OWNS: connections. A Call that is destroyed before its end closes its connection at once, which
+// is how an engine learns that nobody waits any more. A Call that outlives its Client hears nothing
+// more.
+// COST: per request one allocation (the Call), one sendmsg, one recv per readiness; per connection
+// about 1 KiB, the kernel's buffers apart.
 #pragma once
 
 #include <cstdint>
