@@ -36,7 +36,8 @@ class DiscoveryTest : public ::testing::Test {
   }
   Names Present() const {
     Names out;
-    for (const auto& endpoint : fleet_.snapshot().Get()->endpoints) out.insert(endpoint.spec.name);
+    const auto pool = fleet_.snapshot().Get();
+    for (const auto& endpoint : pool->endpoints) out.insert(endpoint.spec.name);
     return out;
   }
   uint64_t Count(std::string_view name) { return registry_.AddCounter(name, "").Value(); }

@@ -37,7 +37,8 @@ class ScraperTest : public ::testing::Test {
     ASSERT_TRUE(scraper_->WaitFirstRound(seconds(30)));
   }
   model::EndpointInfo Info(std::string_view name = "e") const {
-    for (const auto& endpoint : fleet_.snapshot().Get()->endpoints) {
+    const auto pool = fleet_.snapshot().Get();
+    for (const auto& endpoint : pool->endpoints) {
       if (endpoint.spec.name == name) return endpoint;
     }
     return {};
@@ -305,7 +306,8 @@ TEST_F(ScraperTest, ManyEnginesAreAllRead) {
     specs.push_back(Spec(*engines.back(), "e" + std::to_string(i)));
   }
   Start(specs);
-  for (const auto& endpoint : fleet_.snapshot().Get()->endpoints) {
+  const auto pool = fleet_.snapshot().Get();
+  for (const auto& endpoint : pool->endpoints) {
     EXPECT_EQ(endpoint.health, Health::kHealthy) << endpoint.health_reason;
   }
   for (const auto& engine : engines) {
