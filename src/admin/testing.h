@@ -67,6 +67,7 @@ class ToldScheduler : public sched::Scheduler {
   void OnPicked(sched::RequestContext&, const model::EndpointColumns&,
                 const sched::Picked&) override {}
   void OnEndpointRemoved(uint32_t) override {}
+  void OnEndpointRestarted(uint32_t) override {}
   void OnEndpointChanged(const model::EndpointInfo&) override {}
   void OnTick(Time) override {}
   uint64_t MaxBytes() const override { return 0; }

@@ -269,6 +269,8 @@ void Director::Tick(Time now) { scheduler_->OnTick(now); }
 
 void Director::OnEndpointRemoved(uint32_t slot) { scheduler_->OnEndpointRemoved(slot); }
 
+void Director::OnEndpointRestarted(uint32_t slot) { scheduler_->OnEndpointRestarted(slot); }
+
 void Director::OnEndpointChanged(const model::EndpointInfo& info) {
   scheduler_->OnEndpointChanged(info);
 }

@@ -155,6 +155,7 @@ class Director : public FleetObserver {
 
   void OnEndpointRemoved(uint32_t slot) override;
   void OnEndpointChanged(const model::EndpointInfo&) override;
+  void OnEndpointRestarted(uint32_t slot) override;
 
  private:
   friend class Lane;

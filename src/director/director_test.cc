@@ -51,6 +51,7 @@ class FewestRequests : public sched::Scheduler {
     ++picked;
   }
   void OnEndpointRemoved(uint32_t slot) override { removed.push_back(slot); }
+  void OnEndpointRestarted(uint32_t slot) override { restarted.push_back(slot); }
   void OnEndpointChanged(const model::EndpointInfo&) override {}
   void OnTick(Time) override {}
   uint64_t MaxBytes() const override { return 0; }
@@ -60,6 +61,7 @@ class FewestRequests : public sched::Scheduler {
   bool drain = false;
   int picked = 0;
   std::vector<uint32_t> removed;
+  std::vector<uint32_t> restarted;
 };
 
 EndpointSpec Spec(int i) {
@@ -236,6 +238,22 @@ TEST(Fleet, AFailedEndpointComesBackWithItsNextGoodScrape) {
   EXPECT_TRUE(rig.fleet.snapshot().Get()->healthy.Empty());
   rig.fleet.Scraped(0, {}, Time());
   EXPECT_FALSE(rig.fleet.snapshot().Get()->healthy.Empty());
+}
+
+TEST(Fleet, TellsARestartByTheProcessesStartTime) {
+  Rig rig(2);
+  EngineSignals signals;
+  signals.started_at = 1000.5;
+  rig.fleet.Scraped(1, signals, Time());
+  rig.fleet.Scraped(1, {}, Time());  // a page that does not tell
+  rig.fleet.Scraped(1, signals, Time());
+  rig.fleet.ScrapeFailed(1, "timeout", Time());
+  rig.fleet.Scraped(1, signals, Time());
+  EXPECT_TRUE(rig.scheduler->restarted.empty());
+  signals.started_at = 2000;
+  rig.fleet.Scraped(1, signals, Time());
+  rig.fleet.Scraped(1, signals, Time());
+  EXPECT_EQ(rig.scheduler->restarted, std::vector<uint32_t>{1});
 }
 
 TEST(Fleet, ReportsOfASlotThatLeftAreIgnored) {

@@ -33,6 +33,7 @@ Fleet::Fleet(size_t max_endpoints)
       live_(2 * max_endpoints),
       slot_owner_(2 * max_endpoints),
       slot_member_(2 * max_endpoints, -1),
+      started_at_(2 * max_endpoints, 0),
       snapshot_(std::make_shared<model::PoolSnapshot>()) {}
 
 int Fleet::MemberOf(uint32_t slot) const {
@@ -109,6 +110,7 @@ Result<> Fleet::Replace(std::vector<model::EndpointSpec> endpoints) {
       info.slot = *slot;
       removed.push_back(*slot);  // whatever an index learnt about the slot was another endpoint's
       slot_owner_[*slot] = info.address;
+      started_at_[*slot] = 0;
       slot_member_[*slot] = static_cast<int>(i);
       live_.waiting[*slot].store(0, std::memory_order_relaxed);
       live_.running[*slot].store(0, std::memory_order_relaxed);
@@ -126,8 +128,23 @@ Result<> Fleet::Replace(std::vector<model::EndpointSpec> endpoints) {
   return {};
 }
 
+bool Fleet::HasRestarted(uint32_t slot, const EngineSignals& signals) {
+  if (!signals.started_at) return false;
+  const double before = std::exchange(started_at_[slot], *signals.started_at);
+  return before != 0 && before != *signals.started_at;
+}
+
 void Fleet::Scraped(uint32_t slot, const EngineSignals& signals, Time now) {
   std::vector<model::EndpointInfo> changed;
+  FleetObserver* forgets = nullptr;
+  {
+    MutexLock lock(mutex_);
+    const int m = MemberOf(slot);
+    if (m < 0) return;
+    if (HasRestarted(slot, signals)) forgets = observer_;
+  }
+  // Before the engine is a candidate again, so that no decision counts on what it has lost.
+  if (forgets != nullptr) forgets->OnEndpointRestarted(slot);
   {
     MutexLock lock(mutex_);
     const int m = MemberOf(slot);

@@ -33,6 +33,7 @@ struct EngineSignals {
   std::optional<model::LoraState> lora;
   std::optional<uint32_t> block_size_tokens;
   std::optional<uint32_t> gpu_blocks;
+  std::optional<double> started_at;  // the process's start, Unix seconds
 };
 
 // Facts about endpoints that plugins must hear of.
@@ -41,6 +42,8 @@ class FleetObserver {
   virtual ~FleetObserver() = default;
   virtual void OnEndpointRemoved(uint32_t slot) = 0;
   virtual void OnEndpointChanged(const model::EndpointInfo&) = 0;
+  // The engine behind the slot is another process now: what it had cached is gone.
+  virtual void OnEndpointRestarted(uint32_t slot) = 0;
 };
 
 class Fleet {
@@ -73,6 +76,8 @@ class Fleet {
   int MemberOf(uint32_t slot) const REQUIRES_LOCK(mutex_);
   Result<uint32_t> TakeSlot(const std::string& address) REQUIRES_LOCK(mutex_);
   void Publish() REQUIRES_LOCK(mutex_);
+  // Whether these signals come from another process than the last ones did.
+  bool HasRestarted(uint32_t slot, const EngineSignals& signals) REQUIRES_LOCK(mutex_);
   void SetHealth(uint32_t slot, model::Health health, std::string_view reason);
   void Notify(std::vector<uint32_t> removed, std::vector<model::EndpointInfo> changed);
 
@@ -85,6 +90,7 @@ class Fleet {
   std::vector<std::string> slot_owner_
       GUARDED_BY(mutex_);                            // address that last used a slot; "" never used
   std::vector<int> slot_member_ GUARDED_BY(mutex_);  // index in members_, -1: none
+  std::vector<double> started_at_ GUARDED_BY(mutex_);  // by slot; 0: not told
   uint64_t version_ GUARDED_BY(mutex_) = 0;
   FleetObserver* observer_ GUARDED_BY(mutex_) = nullptr;
   std::function<void()> on_change_ GUARDED_BY(mutex_);

@@ -87,6 +87,8 @@ class Plugin {
   virtual void OnPicked(RequestContext&, const model::EndpointColumns&, const Picked&) {}
   // An endpoint left the pool for good: forget what is known of its slot.
   virtual void OnEndpointRemoved(uint32_t /*slot*/) {}
+  // The engine behind the slot is a new process with empty caches.
+  virtual void OnEndpointRestarted(uint32_t /*slot*/) {}
   // An endpoint (re)appeared or changed (models, block count).
   virtual void OnEndpointChanged(const model::EndpointInfo&) {}
   // For bounded state that ages. Called about once a second.

@@ -92,6 +92,9 @@ class SchedulerImpl : public Scheduler {
   void OnEndpointRemoved(uint32_t slot) override {
     for (Plugin* plugin : wiring_.active) plugin->OnEndpointRemoved(slot);
   }
+  void OnEndpointRestarted(uint32_t slot) override {
+    for (Plugin* plugin : wiring_.active) plugin->OnEndpointRestarted(slot);
+  }
   void OnEndpointChanged(const model::EndpointInfo& endpoint) override {
     for (Plugin* plugin : wiring_.active) plugin->OnEndpointChanged(endpoint);
   }

@@ -102,6 +102,7 @@ class Scheduler {
   // Broadcasts to all instances.
   virtual void OnPicked(RequestContext&, const model::EndpointColumns&, const Picked&) = 0;
   virtual void OnEndpointRemoved(uint32_t slot) = 0;
+  virtual void OnEndpointRestarted(uint32_t slot) = 0;
   virtual void OnEndpointChanged(const model::EndpointInfo&) = 0;
   virtual void OnTick(Time) = 0;
 

@@ -26,6 +26,7 @@ enum class MetricScanner::What : uint8_t {
   kSglangCacheInfo,
   kTritonRequests,  // a label says which
   kTritonBlocks,
+  kStartTime,
 };
 
 struct MetricScanner::Family {
@@ -114,6 +115,7 @@ void MetricScanner::Begin(EngineType expected) {
   totals_.fill({});
   groups_.clear();
   lora_.is_seen = false;
+  started_at_ = 0;
   carry_.clear();
   skips_line_ = false;
   has_bytes_ = false;
@@ -178,6 +180,9 @@ const MetricScanner::Family* MetricScanner::FindFamily(std::string_view line) {
       {"trt_llm_kv_cache_block_metrics", kTritonTrtllm, What::kTritonBlocks},
       {"inference_pending_request_count", kTriton, What::kWaiting},
   };
+  static constexpr Family kProcessFamilies[] = {
+      {"start_time_seconds", kUnknown, What::kStartTime},
+  };
   const auto find = [&line](std::string_view prefix, auto& families) -> const Family* {
     if (!line.starts_with(prefix)) return nullptr;
     const std::string_view rest = line.substr(prefix.size());
@@ -197,6 +202,8 @@ const MetricScanner::Family* MetricScanner::FindFamily(std::string_view line) {
       return find("sglang:", kSglangFamilies);
     case 't':
       return find("trtllm_", kTrtllmFamilies);
+    case 'p':
+      return find("process_", kProcessFamilies);
     case 'n':
       return find("nv_", kTritonFamilies);
     default:
@@ -269,6 +276,9 @@ std::string_view MetricScanner::RawLabel(std::string_view name) const {
 
 void MetricScanner::Take(const Family& family, double value) {
   switch (family.what) {
+    case What::kStartTime:
+      started_at_ = std::max(started_at_, value);
+      return;
     case What::kLora:
       return TakeLora(value);
     case What::kVllmCacheInfo:
@@ -436,6 +446,7 @@ Result<ScannedMetrics> MetricScanner::Finish() {
   if (totals.blocks.sum >= 1) {
     signals.gpu_blocks = static_cast<uint32_t>(std::min<double>(totals.blocks.sum, UINT32_MAX));
   }
+  if (started_at_ > 0) signals.started_at = started_at_;
   if (type == EngineType::kVllm && lora_.is_seen) {
     signals.lora =
         model::LoraState{SplitNames(lora_.running), SplitNames(lora_.waiting), lora_.max_adapters};

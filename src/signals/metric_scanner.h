@@ -11,7 +11,8 @@
 //                        nv_trt_llm_kv_cache_block_metrics{kv_cache_block_type="fraction"}
 //   triton               nv_inference_pending_request_count (it has no gauge of running requests)
 //
-// and LoRA adapters, block size and number of blocks where the engine tells them.
+// and LoRA adapters, block size and number of blocks where the engine tells them, and from any
+// engine process_start_time_seconds, which tells that it was restarted.
 //
 // Several series of one family describe parts of one server (data-parallel ranks, models), and the
 // engine spreads requests over the parts. So waiting, running and blocks are summed, and kv usage
@@ -116,6 +117,7 @@ class MetricScanner {
   std::array<Totals, kEngineTypes> totals_{};
   std::vector<Group> groups_;
   Lora lora_;
+  double started_at_ = 0;      // of several processes the youngest; 0: not told
   std::vector<Label> labels_;  // of the sample that is being read
   std::string carry_;          // the cut line at the end of the last piece
   bool skips_line_ = false;    // the rest of a line that is too long

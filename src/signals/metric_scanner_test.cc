@@ -104,6 +104,16 @@ TEST(MetricScanner, ReadsVllmV0) {
   EXPECT_FALSE(signals.block_size_tokens);
 }
 
+TEST(MetricScanner, ReadsWhenTheYoungestProcessStarted) {
+  const auto scanned = Scan(
+      "process_start_time_seconds{rank=\"0\"} 1.79556615984e+09\n"
+      "process_start_time_seconds{rank=\"1\"} 1.79556616e+09\nsglang:num_queue_reqs 1\n");
+  ASSERT_TRUE(scanned.has_value());
+  EXPECT_EQ(scanned->signals.started_at, 1.79556616e+09);
+  EXPECT_FALSE(Scan("sglang:num_queue_reqs 1\n")->signals.started_at.has_value());
+  EXPECT_FALSE(Scan("process_start_time_seconds 1.7e9\n").has_value());
+}
+
 TEST(MetricScanner, PrefersTheNewNameOfCacheUsage) {
   EXPECT_THAT(Signals("vllm:gpu_cache_usage_perc 0.9\nvllm:kv_cache_usage_perc 0.1\n").kv_usage,
               Optional(0.1f));

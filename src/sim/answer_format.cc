@@ -401,8 +401,7 @@ std::string RenderWhole(const Job& job, const AnswerHead& head,
     if (i > 0) out += ',';
     Append(&out, R"({{"index":{},)", i);
     if (is_chat) {
-      Append(&out, R"("message":{{"role":"assistant","content":"{}"}})",
-             choices[i].text);
+      Append(&out, R"("message":{{"role":"assistant","content":"{}"}})", choices[i].text);
     } else {
       Append(&out, R"("text":"{}")", choices[i].text);
     }

@@ -93,6 +93,8 @@ EngineMetrics::EngineMetrics(const Names& names, const engine::EngineOptions& op
       .With({std::to_string(options.block_size), "auto", options.prefix_caching ? "True" : "False",
              kEngine, std::to_string(options.num_blocks)})
       .Set(1);
+  registry_.AddGauge("process_start_time_seconds", "Start time of the process since unix epoch.")
+      .Set(UnixSeconds());
   if (!loras_.empty()) {
     lora_info_ =
         &registry_.AddGaugeFamily("vllm:lora_requests_info", "Running stats on LoRA requests.",

@@ -101,6 +101,30 @@ def test_killing_and_restarting_engines_under_load_loses_no_unanswered_request(
     assert all(sim.metrics().sum("vllm:request_success_total") > 0 for sim in sims)
 
 
+def test_a_restarted_engine_counts_as_cold(start_sim, start_gateway):
+    sim = start_sim(1, "--speed", "20")
+    gateway = start_gateway(sim.urls)
+    gateway.wait_healthy(*sim.addresses)
+    body = ask(MODEL, max_tokens=2)
+    body["messages"][0]["content"] = "A prompt of several blocks. " * 100
+
+    def matched() -> float:
+        response = gateway.post(CHAT, body)
+        assert response.status == 200, response
+        attempt = gateway.decision(response.headers["x-request-id"])["attempts"][0]
+        return attempt["candidates"][0]["matched_blocks"]
+
+    assert matched() == 0
+    assert matched() > 0
+    sim.kill()
+    eventually(lambda: not gateway.healthy(), "the engine is seen to be dead")
+    assert gateway.post(CHAT, body).status == 503
+    sim = start_sim(1, "--speed", "20", port=sim.addresses[0][1])
+    gateway.wait_healthy(*sim.addresses)
+    assert matched() == 0
+    assert matched() > 0
+
+
 def test_refused_connection_is_retried_elsewhere(fakes, start_gateway):
     a, b = fakes.add(), fakes.add()
     a.answer = b.answer = chat("hi")

@@ -89,6 +89,10 @@ class ApproxPrefixCacheProducer : public sched::Producer {
     index_.Insert(picked.slot, context.prefix_keys[column_].blocks);
   }
   void OnEndpointRemoved(uint32_t slot) override;
+  void OnEndpointRestarted(uint32_t slot) override {
+    MutexLock lock(mutex_);
+    index_.RemoveSlot(slot);
+  }
   void OnEndpointChanged(const model::EndpointInfo& endpoint) override;
   uint64_t MaxBytes() const override { return index_.MaxBytes(); }
   std::vector<sched::PluginStat> Stats() const override {

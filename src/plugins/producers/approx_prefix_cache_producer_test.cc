@@ -160,6 +160,15 @@ TEST(ApproxPrefixCacheProducer, ASlotsNextEndpointStartsWithNothing) {
   EXPECT_THAT(rig.Match(rig.Prepare({{text, true}})), Each(0));
 }
 
+TEST(ApproxPrefixCacheProducer, ARestartedEngineHoldsNothing) {
+  Rig rig;
+  const std::string text = Text(128);
+  rig.Send(rig.Prepare({{text, true}}), 1);
+  rig.Send(rig.Prepare({{text, true}}), 2);
+  rig.producer->OnEndpointRestarted(rig.pool.pool.slots[1]);
+  EXPECT_THAT(rig.Match(rig.Prepare({{text, true}})), ElementsAre(0, 0, 2));
+}
+
 TEST(ApproxPrefixCacheProducer, AChangeOfHealthForgetsNothing) {
   Rig rig;
   const std::string text = Text(128);
