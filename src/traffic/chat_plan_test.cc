@@ -109,7 +109,9 @@ TEST(ChatPlan, SizesStayWithinTheirBounds) {
     }
     EXPECT_GE(turns, 1u);
     // Only a first turn, which is never held back, may go beyond.
-    if (turns > 1) EXPECT_LE(context, shape.max_context_tokens * 1.1);
+    if (turns > 1) {
+      EXPECT_LE(context, shape.max_context_tokens * 1.1);
+    }
   }
   EXPECT_TRUE(saw_whole);
 }

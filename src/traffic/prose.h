@@ -17,6 +17,12 @@ struct LogNormal {
   double least = 0;
   double most = 1e9;
   double Draw(Random& random) const;
+  // Every draw is `factor` times what it would be.
+  void ScaleBy(double factor) {
+    median *= factor;
+    least *= factor;
+    most *= factor;
+  }
 };
 
 // In seconds when `rate` is per second. REQUIRES: rate > 0.
