@@ -45,7 +45,7 @@ struct Request {
   uint64_t extra_tokens = 0;  // estimate for images, audio and video
   uint64_t body_bytes = 0;
   std::vector<HeaderView> headers;     // views that stay valid for the life of the request
-  std::span<const PromptPart> prompt;   // valid only during Director::Arrive
+  std::span<const PromptPart> prompt;  // valid only during Director::Arrive
 
   // The first header of that name (ASCII case-insensitive), or "".
   std::string_view Header(std::string_view name) const;

@@ -153,7 +153,8 @@ void Relay::OnHead(const http::ResponseHead& head) {
   if (IsRetryableStatus(head.status) && Retry(FailureOfStatus(head.status))) return;
   status_ = head.status;
   started_ = true;
-  // Nothing is sent again from here on: a long prompt need not stay in memory while its answer streams.
+  // Nothing is sent again from here on: a long prompt need not stay in memory while its answer
+  // streams.
   if (exchange_.body().capacity() > kKeptBodyBytes) std::string().swap(exchange_.body());
   const std::string_view type = head.headers.Find("content-type");
   is_event_stream_ = type.starts_with("text/event-stream");

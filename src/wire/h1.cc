@@ -259,9 +259,9 @@ H1HeadScanner::State H1HeadScanner::Scan(std::string_view text) {
   while (true) {
     if (lines_ == 0 && at_ < text.size()) {
       const char first = text[at_];
-      const bool fits = kind_ == H1Kind::kResponse ? first == 'H'
-                                                   : IsTokenChar(first) || first == '\r' ||
-                                                         first == '\n';
+      const bool fits = kind_ == H1Kind::kResponse
+                            ? first == 'H'
+                            : IsTokenChar(first) || first == '\r' || first == '\n';
       if (!fits) return Refuse(Malformed("bad_start_line", "The first line is not HTTP."));
       if (first != '\r' && first != '\n') begun_ = true;
     }

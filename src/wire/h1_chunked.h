@@ -39,18 +39,18 @@ class ChunkDecoder {
 
  private:
   enum class At : uint8_t {
-    kSizeFirst,      // the first digit of a size
-    kSize,           // more digits
-    kExtension,      // behind ';', up to CR
-    kSizeFeed,       // LF behind the size line
-    kData,           // remaining_ bytes
-    kDataReturn,     // CR behind the data
-    kDataFeed,       // LF behind that
-    kTrailerFirst,   // the first character of a trailer line, or CR of the last line
-    kTrailerName,    // up to the colon
-    kTrailerValue,   // up to CR
-    kTrailerFeed,    // LF behind a trailer
-    kLastFeed,       // the last LF
+    kSizeFirst,     // the first digit of a size
+    kSize,          // more digits
+    kExtension,     // behind ';', up to CR
+    kSizeFeed,      // LF behind the size line
+    kData,          // remaining_ bytes
+    kDataReturn,    // CR behind the data
+    kDataFeed,      // LF behind that
+    kTrailerFirst,  // the first character of a trailer line, or CR of the last line
+    kTrailerName,   // up to the colon
+    kTrailerValue,  // up to CR
+    kTrailerFeed,   // LF behind a trailer
+    kLastFeed,      // the last LF
     kEnd,
     kError,
   };
