@@ -91,6 +91,22 @@ TEST(StickyPolicy, LeavesAnEndpointThatIsTooBusy) {
   EXPECT_NE(rig.Run(Prompt('a', 2048)).picks.front(), home);
 }
 
+TEST(StickyPolicy, TheTraceSaysWhatDecided) {
+  Rig rig("sticky", 4);
+  sched::DecisionTrace trace;
+  const uint32_t home = rig.Run(Prompt('a', 2048), &trace).picks.front();
+  const auto why = [&] { return trace.profiles.at(0).filters.at(0).why_all_pass; };
+  EXPECT_EQ(why(), "nobody holds enough of the prompt");
+  EXPECT_EQ(trace.profiles[0].filters[0].type, "prefix-cache-affinity-filter");
+  EXPECT_EQ(trace.profiles[0].scores.at(0).type, "token-load-scorer");
+  EXPECT_EQ(trace.profiles[0].picker_type, "max-score-picker");
+  rig.Run(Prompt('a', 2048), &trace);
+  EXPECT_EQ(why(), "");  // it narrowed
+  rig.live.in_flight_tokens[rig.pool.pool.slots[home]] = 286'800;
+  rig.Run(Prompt('a', 2048), &trace);
+  EXPECT_EQ(why(), "who holds the prompt is too busy");
+}
+
 TEST(StickyPolicy, ForgetsAnEndpointThatLeft) {
   Rig rig("sticky", 4);
   const uint32_t home = rig.Run(Prompt('a', 2048)).picks.front();

@@ -115,6 +115,12 @@ class Filter : public virtual Plugin {
   // Clears bits of endpoints that must not be used. An empty result ends the decision: 429.
   virtual void Apply(const RequestContext&, const model::EndpointColumns&, Mask& candidates,
                      Random&) const = 0;
+  // Why Apply left all of these, as a literal that ends a sentence ("nobody has room"), or "".
+  // Asked only when it did, and only for a record.
+  virtual std::string_view WhyAllPass(const RequestContext&, const model::EndpointColumns&,
+                                      const Mask& /*candidates*/) const {
+    return {};
+  }
 };
 
 class Scorer : public virtual Plugin {

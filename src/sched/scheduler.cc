@@ -160,12 +160,20 @@ bool SchedulerImpl::RunFilters(const WiredProfile& profile, const RequestContext
                                const model::EndpointColumns& columns, Random& random, Mask* mask,
                                ProfileTrace* trace, std::string_view* drained_by) {
   size_t steps = 0;
+  size_t before = trace == nullptr ? 0 : mask->Count();
   for (const Filter* filter : profile.filters) {
     filter->Apply(context, columns, *mask, random);
     if (trace != nullptr) {
       ProfileTrace::FilterStep& step = Reuse(trace->filters, steps++);
       step.plugin = filter->name();
+      step.type = filter->type();
       step.after = *mask;
+      const size_t after = mask->Count();
+      step.why_all_pass = {};
+      if (after == before && after > 1) {
+        step.why_all_pass = filter->WhyAllPass(context, columns, *mask);
+      }
+      before = after;
     }
     if (mask->Empty()) {
       *drained_by = filter->name();
@@ -189,6 +197,7 @@ void SchedulerImpl::RunScorers(const WiredProfile& profile, const RequestContext
     if (trace == nullptr) continue;
     ProfileTrace::ScoreStep& step = Reuse(trace->scores, k);
     step.plugin = weighted.scorer->name();
+    step.type = weighted.scorer->type();
     step.weight = weighted.weight;
     step.scores.assign(workspace.scores.begin(), workspace.scores.end());
   }
@@ -205,6 +214,7 @@ bool SchedulerImpl::RunProfile(const WiredProfile& profile, const RequestContext
   picks->clear();
   if (trace != nullptr) {
     trace->profile = profile.name;
+    trace->picker_type = profile.picker->type();
     trace->totals.clear();
     trace->picks.clear();
   }

@@ -40,13 +40,17 @@ struct ProfileTrace {
   struct FilterStep {
     std::string_view plugin;
     Mask after;
+    std::string_view type;
+    std::string_view why_all_pass;  // when it took nobody out and says why
   };
   struct ScoreStep {
     std::string_view plugin;
     float weight = 1;
     std::vector<float> scores;  // clamped, unweighted, by column
+    std::string_view type;
   };
   std::string_view profile;
+  std::string_view picker_type;
   std::vector<FilterStep> filters;
   std::vector<ScoreStep> scores;
   std::vector<float> totals;

@@ -77,30 +77,58 @@ class PrefixCacheAffinityFilter : public sched::Filter {
     }
     const model::PrefixColumn& prefix = columns.prefix[prefix_];
     if (prefix.total_blocks == 0) return;
-    // Blocks are whole: compared as such, without a division per endpoint. What the product is off
-    // by must not ask for one block more.
-    const auto least_matched =
-        static_cast<float>(std::ceil(params_.affinity_threshold * prefix.total_blocks - 1e-6));
+    const float least_matched = LeastMatched(prefix);
+    const Verdict verdict = Judge(columns, candidates, least_matched);
+    if (!verdict.any_sticky || verdict.too_busy) return;
     const float* const matched = prefix.matched_blocks.data();
-    const auto is_sticky = [&](size_t i) { return matched[i] >= least_matched; };
-    // In-flight tokens stand for the time they take: both sides of the comparison are divided by
-    // the same throughput.
+    candidates.Keep([&](size_t i) { return matched[i] >= least_matched; });
+  }
+
+  std::string_view WhyAllPass(const sched::RequestContext&, const model::EndpointColumns& columns,
+                              const Mask& candidates) const override {
+    if (params_.affinity_threshold <= 0) return "it is turned off";
+    const model::PrefixColumn& prefix = columns.prefix[prefix_];
+    if (prefix.total_blocks == 0) return "there is no prompt to hold";
+    const Verdict verdict = Judge(columns, candidates, LeastMatched(prefix));
+    if (!verdict.any_sticky) return "nobody holds enough of the prompt";
+    if (verdict.too_busy) return "who holds the prompt is too busy";
+    return verdict.any_other ? "exploring, whoever holds the prompt" : "all hold the prompt";
+  }
+
+ private:
+  struct Verdict {
+    bool any_sticky = false;
+    bool any_other = false;
+    bool too_busy = false;  // the sticky ones
+  };
+
+  // Blocks are whole: compared as such, without a division per endpoint. What the product is off by
+  // must not ask for one block more.
+  float LeastMatched(const model::PrefixColumn& prefix) const {
+    return static_cast<float>(std::ceil(params_.affinity_threshold * prefix.total_blocks - 1e-6));
+  }
+
+  // In-flight tokens stand for the time they take: both sides of the comparison are divided by the
+  // same throughput.
+  Verdict Judge(const model::EndpointColumns& columns, const Mask& candidates,
+                float least_matched) const {
     constexpr float kNobody = std::numeric_limits<float>::infinity();
+    const float* const matched = columns.prefix[prefix_].matched_blocks.data();
     float least_sticky = kNobody;
     float least_other = kNobody;
-    bool any_sticky = false;
+    Verdict verdict;
     candidates.ForEach([&](size_t i) {
-      const bool sticky = is_sticky(i);
-      any_sticky |= sticky;
+      const bool sticky = matched[i] >= least_matched;
+      verdict.any_sticky |= sticky;
+      verdict.any_other |= !sticky;
       if (!has_gate()) return;
       float& least = sticky ? least_sticky : least_other;
       least = std::min(least, columns.in_flight_tokens[i]);
     });
-    if (!any_sticky || least_sticky - least_other > max_penalty()) return;
-    candidates.Keep(is_sticky);
+    verdict.too_busy = verdict.any_sticky && least_sticky - least_other > max_penalty();
+    return verdict;
   }
 
- private:
   bool has_gate() const { return params_.max_ttft_penalty_ms > 0; }
   float max_penalty() const {
     return has_gate() ? max_penalty_tokens_ : std::numeric_limits<float>::infinity();

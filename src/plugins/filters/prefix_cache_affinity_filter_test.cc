@@ -103,6 +103,23 @@ TEST(PrefixCacheAffinityFilter, ExploresAsOftenAsItIsTold) {
   EXPECT_EQ(Kept(*Made<Filter>(kType, "{explorationProbability: 1}"), pool).size(), 2u);
 }
 
+TEST(PrefixCacheAffinityFilter, SaysWhyAllPass) {
+  TestPool pool(3);
+  const Made<Filter> filter(kType, "{peakPrefillThroughput: 1000, maxTTFTPenaltyMs: 2000}");
+  const auto why = [&] { return filter->WhyAllPass({}, pool.columns, pool.all); };
+  pool.SetPrefix(10, {1, 7, 0});
+  EXPECT_EQ(why(), "nobody holds enough of the prompt");
+  pool.SetPrefix(10, {10, 7, 0});
+  pool.columns.in_flight_tokens = {5001, 5000, 3000};
+  EXPECT_EQ(why(), "who holds the prompt is too busy");
+  pool.columns.in_flight_tokens = {5000, 5000, 3000};
+  EXPECT_EQ(why(), "exploring, whoever holds the prompt");  // else they would not all pass
+  pool.SetPrefix(10, {10, 9, 8});
+  EXPECT_EQ(why(), "all hold the prompt");
+  pool.SetPrefix(0, {0, 0, 0});
+  EXPECT_EQ(why(), "there is no prompt to hold");
+}
+
 TEST(PrefixCacheAffinityFilter, SaysThatThereIsNoPredictor) {
   EXPECT_THAT(ErrorsOf(kType, "{ttftSource: latencyPredictor}"),
               ElementsAre(HasSubstr("prediction is not available in this build")));

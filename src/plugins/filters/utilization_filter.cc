@@ -73,11 +73,7 @@ class UtilizationFilter : public sched::Filter {
 
   void Apply(const sched::RequestContext&, const model::EndpointColumns& columns, Mask& candidates,
              Random&) const override {
-    const auto passes = [&](size_t i) {
-      return std::all_of(bounds_.begin(), bounds_.end(), [&](const Bound& bound) {
-        return (columns.*bound.metric.column)[i] <= bound.max;
-      });
-    };
+    const auto passes = [&](size_t i) { return Passes(columns, i); };
     if (fallback_on_empty_) {
       bool any = false;
       candidates.ForEach([&](size_t i) { any = any || passes(i); });
@@ -86,11 +82,24 @@ class UtilizationFilter : public sched::Filter {
     candidates.Keep(passes);
   }
 
+  std::string_view WhyAllPass(const sched::RequestContext&, const model::EndpointColumns& columns,
+                              const Mask& candidates) const override {
+    bool any = false;
+    candidates.ForEach([&](size_t i) { any = any || Passes(columns, i); });
+    return any ? "" : "nobody is within the bounds";
+  }
+
  private:
   struct Bound {
     Metric metric;
     float max;
   };
+  bool Passes(const model::EndpointColumns& columns, size_t i) const {
+    return std::all_of(bounds_.begin(), bounds_.end(), [&](const Bound& bound) {
+      return (columns.*bound.metric.column)[i] <= bound.max;
+    });
+  }
+
   std::vector<Bound> bounds_;
   const bool fallback_on_empty_;
 };
