@@ -41,7 +41,7 @@ class PrefixCacheAffinityFilter : public sched::Filter {
               {.text = "Where the estimate of the time to the first token comes from.",
                .one_of = {"prefillThroughput", "latencyPredictor"}});
       v.Field("peakPrefillThroughput", peak_prefill_throughput,
-              {.text = "What an endpoint prefills at best.", .unit = "tokens/s", .min = 1});
+              {.text = "What an endpoint prefills at best.", .unit = "tokens/s", .min = 0});
       v.Field("prefixMatchInfoProducerName", prefix_producer,
               {.text = "Producer of the prefix match; the default one when empty."});
       v.Field("latencyPredictionInfoProducerName", latency_producer,
@@ -50,7 +50,10 @@ class PrefixCacheAffinityFilter : public sched::Filter {
               {.text = "Producer of the load; the default one when empty."});
     }
     std::string Problem() const {
-      if (ttft_source != "latencyPredictor") return "";
+      if (max_ttft_penalty_ms <= 0) return "";  // nothing is estimated
+      if (ttft_source != "latencyPredictor") {
+        return peak_prefill_throughput > 0 ? "" : "peakPrefillThroughput: must be above 0";
+      }
       return "ttftSource latencyPredictor: latency prediction is not available in this build; use "
              "prefillThroughput";
     }
@@ -105,7 +108,8 @@ class PrefixCacheAffinityFilter : public sched::Filter {
   // Blocks are whole: compared as such, without a division per endpoint. What the product is off by
   // must not ask for one block more.
   float LeastMatched(const model::PrefixColumn& prefix) const {
-    return static_cast<float>(std::ceil(params_.affinity_threshold * prefix.total_blocks - 1e-6));
+    return static_cast<float>(
+        std::max(1.0, std::ceil(params_.affinity_threshold * prefix.total_blocks - 1e-6)));
   }
 
   // In-flight tokens stand for the time they take: both sides of the comparison are divided by the

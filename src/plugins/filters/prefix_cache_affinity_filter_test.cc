@@ -120,6 +120,23 @@ TEST(PrefixCacheAffinityFilter, SaysWhyAllPass) {
   EXPECT_EQ(why(), "there is no prompt to hold");
 }
 
+TEST(PrefixCacheAffinityFilter, NobodyIsStickyWithoutABlock) {
+  TestPool pool(2);
+  pool.SetPrefix(10, {0, 1});
+  EXPECT_THAT(Kept(*Made<Filter>(kType, "{affinityThreshold: 0.00000001}"), pool), ElementsAre(1));
+}
+
+TEST(PrefixCacheAffinityFilter, WithoutTheGateNoEstimateIsNeeded) {
+  TestPool pool(2);
+  pool.SetPrefix(10, {10, 0});
+  for (const std::string_view parameters : {"{maxTTFTPenaltyMs: 0, ttftSource: latencyPredictor}",
+                                            "{maxTTFTPenaltyMs: 0, peakPrefillThroughput: 0}"}) {
+    EXPECT_THAT(Kept(*Made<Filter>(kType, parameters), pool), ElementsAre(0)) << parameters;
+  }
+  EXPECT_THAT(ErrorsOf(kType, "{peakPrefillThroughput: 0}"),
+              ElementsAre(HasSubstr("peakPrefillThroughput: must be above 0")));
+}
+
 TEST(PrefixCacheAffinityFilter, SaysThatThereIsNoPredictor) {
   EXPECT_THAT(ErrorsOf(kType, "{ttftSource: latencyPredictor}"),
               ElementsAre(HasSubstr("prediction is not available in this build")));
