@@ -14,7 +14,6 @@ using director::DecisionRecord;
 using model::PoolSnapshot;
 
 constexpr size_t kNamesInSentence = 4;
-constexpr float kSameTotal = 1e-6F;
 
 // 1234567 as "1,234,567".
 std::string Grouped(uint64_t n) {
@@ -87,15 +86,17 @@ void ExplainCandidates(const DecisionRecord& record, size_t i, const Mask& candi
   out->push_back(text + (why.empty() ? "." : ": " + why + "."));
 }
 
-std::string FilterSentence(std::string_view plugin, const PoolSnapshot& pool, const Mask& before,
-                           const Mask& after) {
+std::string FilterSentence(const sched::ProfileTrace::FilterStep& step, const PoolSnapshot& pool,
+                           const Mask& before) {
   const size_t was = before.Count();
-  const size_t left = after.Count();
+  const size_t left = step.after.Count();
   if (left == was) {
-    return fmt::format("The filter {} let {} pass.", plugin,
-                       was == 1 ? "the only one" : fmt::format("all {}", was));
+    return fmt::format("The filter {} let {} pass{}{}.", step.plugin,
+                       was == 1 ? "the only one" : fmt::format("all {}", was),
+                       step.why_all_pass.empty() ? "" : ": ", step.why_all_pass);
   }
-  return fmt::format("The filter {} kept {} of {}: {}.", plugin, left, was, Names(pool, after));
+  return fmt::format("The filter {} kept {} of {}: {}.", step.plugin, left, was,
+                     Names(pool, step.after));
 }
 
 void ExplainPrefix(const Attempt& attempt, size_t picked, const Mask& candidates,
@@ -136,58 +137,195 @@ std::string ScoreTerms(const sched::ProfileTrace& profile, size_t column) {
   return text;
 }
 
-// The scorer that put `winner` furthest ahead of `other`.
-std::string Difference(const sched::ProfileTrace& profile, const PoolSnapshot& pool, size_t winner,
-                       size_t other) {
-  std::string_view plugin;
-  float lead = 0;
-  for (const auto& step : profile.scores) {
-    if (!Fits(step.scores, pool)) continue;
-    const float ahead = step.weight * (step.scores[winner] - step.scores[other]);
-    if (ahead > lead) {
-      lead = ahead;
-      plugin = step.plugin;
-    }
-  }
-  if (plugin.empty() || profile.scores.size() < 2) return "";
-  return fmt::format(" What made the difference was {} (+{:.2f}).", plugin, lead);
+// "holds 31 of 32 prompt blocks", or "" when nothing is known.
+std::string Holding(const Attempt& attempt, size_t column) {
+  if (attempt.total_blocks == 0 || !Fits(attempt.matched_blocks, *attempt.pool)) return "";
+  return fmt::format("holds {:.0f} of {}", attempt.matched_blocks[column],
+                     Count(attempt.total_blocks, "prompt block"));
 }
 
-std::string PickSentence(const sched::ProfileTrace& profile, const PoolSnapshot& pool,
-                         const Mask& left, size_t picked) {
-  const std::string& name = pool.endpoints[picked].spec.name;
-  if (left.Count() == 1) return fmt::format("{} was the only one left, so it was picked.", name);
-  if (profile.scores.empty() || !Fits(profile.totals, pool)) {
-    return fmt::format("No scorer ranks engines here: the picker drew {} among {}.", name,
-                       left.Count());
+// What a type of scorer prefers, and the column that it reads.
+struct Preference {
+  std::string_view type;
+  std::string_view what;
+  std::vector<float> Attempt::*column;
+};
+constexpr Preference kPreferences[] = {
+    {"token-load-scorer", "fewest uncached tokens in flight", &Attempt::in_flight_tokens},
+    {"active-request-scorer", "fewest requests in flight", &Attempt::in_flight_requests},
+    {"queue-scorer", "shortest queue", &Attempt::waiting},
+    {"load-aware-scorer", "shortest queue", &Attempt::waiting},
+    {"running-requests-size-scorer", "fewest running requests", &Attempt::running},
+    {"kv-cache-utilization-scorer", "most free KV cache", &Attempt::kv_usage},
+    {"no-hit-lru-scorer", "a cold prompt went there longest ago", nullptr},
+    {"lora-affinity-scorer", "best fit for the LoRA adapter", nullptr},
+    {"session-affinity-scorer", "the session is bound to it", nullptr},
+};
+
+const Preference* PreferenceOf(std::string_view type) {
+  const auto* it = std::find_if(std::begin(kPreferences), std::end(kPreferences),
+                                [&](const Preference& p) { return p.type == type; });
+  return it == std::end(kPreferences) ? nullptr : it;
+}
+
+// What the preferred column says of an endpoint, as people count it; "" when it is not on record.
+std::string Amount(const Preference& preference, const Attempt& attempt, size_t i) {
+  if (preference.column == nullptr || !Fits(attempt.*preference.column, *attempt.pool)) return "";
+  double value = static_cast<double>((attempt.*preference.column)[i]);
+  if (preference.column == &Attempt::kv_usage) return fmt::format("{:.0f} %", 100 * (1 - value));
+  if (preference.column == &Attempt::in_flight_tokens &&
+      Fits(attempt.uncached_tokens, *attempt.pool)) {
+    value += static_cast<double>(attempt.uncached_tokens[i]);  // this request's own count too
   }
-  const float total = profile.totals[picked];
-  size_t ties = 0;
-  size_t best_other = pool.endpoints.size();
+  return Grouped(static_cast<uint64_t>(std::max(0.0, value)));
+}
+
+// Why a scorer of this type liked the endpoint: "shortest queue (2)".
+std::string Liked(const sched::ProfileTrace::ScoreStep& step, const Attempt& attempt, size_t i) {
+  if (step.type == "prefix-cache-scorer") {
+    const std::string holding = Holding(attempt, i);
+    if (!holding.empty()) return holding;
+  }
+  const Preference* preference = PreferenceOf(step.type);
+  if (preference == nullptr) return fmt::format("best score of {}", step.plugin);
+  const std::string amount = Amount(*preference, attempt, i);
+  return amount.empty() ? std::string(preference->what)
+                        : fmt::format("{} ({})", preference->what, amount);
+}
+
+// How the picker came to its pick among those that the filters left.
+struct Ranking {
+  enum class Kind { kOnlyOne, kDrawn, kDrawnByScore, kNotTheBest, kTie, kBest };
+  Kind kind = Kind::kOnlyOne;
+  size_t among = 0;
+  size_t tied = 0;   // kTie: with how many others
+  size_t other = 0;  // the best of the others
+  // kBest: the scorer that put the pick furthest ahead of the best of the others.
+  const sched::ProfileTrace::ScoreStep* decider = nullptr;
+  float lead = 0;
+};
+
+Ranking Rank(const sched::ProfileTrace& profile, const PoolSnapshot& pool, const Mask& left,
+             size_t picked) {
+  using Kind = Ranking::Kind;
+  Ranking ranking;
+  ranking.among = left.Count();
+  if (ranking.among <= 1) return ranking;
+  ranking.kind = Kind::kDrawn;
+  const bool is_ranked = !profile.scores.empty() && Fits(profile.totals, pool);
+  if (!is_ranked || profile.picker_type == "random-picker") return ranking;
+  const std::vector<float>& totals = profile.totals;
+  ranking.other = pool.endpoints.size();
   left.ForEach([&](size_t i) {
     if (i == picked) return;
-    if (std::fabs(profile.totals[i] - total) < kSameTotal) ++ties;
-    if (best_other == pool.endpoints.size() || profile.totals[i] > profile.totals[best_other]) {
-      best_other = i;
+    // Equal as the picker compares them.
+    if (totals[i] == totals[picked]) ++ranking.tied;
+    if (ranking.other == pool.endpoints.size() || totals[i] > totals[ranking.other]) {
+      ranking.other = i;
     }
   });
-  const std::string& other = pool.endpoints[best_other].spec.name;
-  if (profile.totals[best_other] > total + kSameTotal) {
-    return fmt::format(
-        "The picker drew {} with a total of {:.2f}, although {} had {:.2f}: it does "
-        "not always take the highest.",
-        name, total, other, profile.totals[best_other]);
+  if (profile.picker_type == "weighted-random-picker") {
+    ranking.kind = Kind::kDrawnByScore;
+  } else if (totals[ranking.other] > totals[picked]) {
+    ranking.kind = Kind::kNotTheBest;
+  } else if (ranking.tied > 0) {
+    ranking.kind = Kind::kTie;
+  } else {
+    ranking.kind = Kind::kBest;
+    for (const auto& step : profile.scores) {
+      if (!Fits(step.scores, pool)) continue;
+      const float ahead = step.weight * (step.scores[picked] - step.scores[ranking.other]);
+      if (ranking.decider != nullptr && ahead <= ranking.lead) continue;
+      ranking.decider = &step;
+      ranking.lead = ahead;
+    }
   }
+  return ranking;
+}
+
+// Two totals with as many digits as it takes to tell them apart.
+std::pair<std::string, std::string> Totals(float a, float b) {
+  const int digits = std::fabs(a - b) < 0.01F && a != b ? 6 : 2;
+  return {fmt::format("{:.{}f}", a, digits), fmt::format("{:.{}f}", b, digits)};
+}
+
+std::string PickSentence(const sched::ProfileTrace& profile, const Attempt& attempt,
+                         const Mask& left, size_t picked) {
+  using Kind = Ranking::Kind;
+  const PoolSnapshot& pool = *attempt.pool;
+  const std::string& name = pool.endpoints[picked].spec.name;
+  const Ranking ranking = Rank(profile, pool, left, picked);
+  if (ranking.kind == Kind::kOnlyOne) {
+    return fmt::format("{} was the only one left, so it was picked.", name);
+  }
+  if (ranking.kind == Kind::kDrawn) {
+    return fmt::format("The picker drew {} among {}, whatever their scores.", name, ranking.among);
+  }
+  const std::string& other = pool.endpoints[ranking.other].spec.name;
+  const auto [total, others] = Totals(profile.totals[picked], profile.totals[ranking.other]);
   const std::string terms = ScoreTerms(profile, picked);
-  if (ties > 0) {
-    return fmt::format(
-        "{} and {} tied at the highest total, {:.2f} ({}); the tie was broken at "
-        "random.",
-        name, Count(ties, "other"), total, terms);
+  switch (ranking.kind) {
+    case Kind::kDrawnByScore:
+      return fmt::format(
+          "The picker drew {} among {}, the likelier the higher the total: {} ({}), the best of "
+          "the others, {}, {}.",
+          name, ranking.among, total, terms, other, others);
+    case Kind::kNotTheBest:
+      return fmt::format("The picker drew {} with a total of {}, although {} had {}.", name, total,
+                         other, others);
+    case Kind::kTie:
+      return fmt::format(
+          "{} and {} tied at the highest total, {} ({}); the tie was broken at "
+          "random.",
+          name, Count(ranking.tied, "other"), total, terms);
+    default:
+      break;
   }
-  return fmt::format("{} had the highest total, {:.2f} ({}), before {} with {:.2f}.{}", name, total,
-                     terms, other, profile.totals[best_other],
-                     Difference(profile, pool, picked, best_other));
+  std::string text = fmt::format("{} had the highest total, {} ({}), before {} with {}.", name,
+                                 total, terms, other, others);
+  if (ranking.decider == nullptr) return text;
+  text += fmt::format(" What made the difference: {}", Liked(*ranking.decider, attempt, picked));
+  const Preference* preference = PreferenceOf(ranking.decider->type);
+  if (preference != nullptr) {
+    const std::string amount = Amount(*preference, attempt, ranking.other);
+    if (!amount.empty()) text += fmt::format("; {} {}", other, amount);
+  }
+  return text + ".";
+}
+
+// What a filter did, for a table's cell, or "" when it does not matter.
+std::string FilterBriefly(const sched::ProfileTrace::FilterStep& step, const Attempt& attempt,
+                          const Mask& before, size_t picked) {
+  const size_t was = before.Count();
+  const size_t left = step.after.Count();
+  if (left == was) return std::string(step.why_all_pass);
+  if (step.type == "prefix-cache-affinity-filter") {
+    const std::string holding = Holding(attempt, picked);
+    return holding.empty() ? "sticky" : holding + "; sticky";
+  }
+  if (step.type == "session-affinity-filter") return "the session is bound to it";
+  return fmt::format("{} kept {} of {}", step.plugin, left, was);
+}
+
+std::string PickBriefly(const sched::ProfileTrace& profile, const Attempt& attempt,
+                        const Mask& left, size_t picked) {
+  using Kind = Ranking::Kind;
+  const Ranking ranking = Rank(profile, *attempt.pool, left, picked);
+  switch (ranking.kind) {
+    case Kind::kOnlyOne:
+      return "";
+    case Kind::kDrawn:
+      return fmt::format("drawn at random among {}", ranking.among);
+    case Kind::kDrawnByScore:
+      return fmt::format("drawn by score among {}", ranking.among);
+    case Kind::kNotTheBest:
+      return fmt::format("drawn among {}, not the best score", ranking.among);
+    case Kind::kTie:
+      return fmt::format("tie of {}, drawn at random", ranking.tied + 1);
+    case Kind::kBest:
+      return ranking.decider == nullptr ? "" : Liked(*ranking.decider, attempt, picked);
+  }
+  return "";
 }
 
 void ExplainPick(const Attempt& attempt, const Mask& candidates, std::vector<std::string>* out) {
@@ -203,10 +341,10 @@ void ExplainPick(const Attempt& attempt, const Mask& candidates, std::vector<std
   Mask left = candidates;
   for (const auto& step : profile->filters) {
     if (!Fits(step.after, pool)) continue;
-    out->push_back(FilterSentence(step.plugin, pool, left, step.after));
+    out->push_back(FilterSentence(step, pool, left));
     left = step.after;
   }
-  out->push_back(PickSentence(*profile, pool, left, picked));
+  out->push_back(PickSentence(*profile, attempt, left, picked));
 }
 
 void ExplainEnd(const DecisionRecord& record, std::vector<std::string>* out) {
@@ -290,22 +428,27 @@ std::string ExplainBriefly(const DecisionRecord& record) {
   if (picked == pool.endpoints.size()) return "";
   const sched::ProfileTrace* profile = DecidingProfile(attempt, picked);
   if (profile == nullptr) return "";
+  std::string text;
+  const auto add = [&](std::string_view part) {
+    if (part.empty()) return;
+    if (!text.empty()) text += "; ";
+    text += part;
+  };
+  for (const Attempt& tried : record.attempts) {
+    if (&tried != &attempt) add(fmt::format("{} failed ({})", tried.endpoint, tried.failure));
+  }
   Mask left = CandidatesOf(record, record.attempts.size() - 1);
-  std::string by;
+  if (left.Count() == 1) {
+    add("the only candidate");
+    return text;
+  }
   for (const auto& step : profile->filters) {
     if (!Fits(step.after, pool)) continue;
-    if (step.after.Count() < left.Count()) {
-      by += fmt::format("{}{} kept {} of {}", by.empty() ? "" : "; ", step.plugin,
-                        step.after.Count(), left.Count());
-    }
+    add(FilterBriefly(step, attempt, left, picked));
     left = step.after;
   }
-  if (left.Count() <= 1) return by.empty() ? "only candidate" : by;
-  if (profile->scores.empty() || !Fits(profile->totals, pool)) {
-    return by + (by.empty() ? "" : "; ") + fmt::format("drawn among {}", left.Count());
-  }
-  return by + (by.empty() ? "" : "; ") +
-         fmt::format("total {:.2f} among {}", profile->totals[picked], left.Count());
+  add(PickBriefly(*profile, attempt, left, picked));
+  return text;
 }
 
 std::vector<std::string> Explain(const DecisionRecord& record) {

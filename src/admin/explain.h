@@ -25,7 +25,7 @@ std::string WhyNotACandidate(const director::DecisionRecord& record, size_t i, s
 // The column of the endpoint that the attempt went to, or the pool's size when it is not there.
 size_t PickedColumn(const director::Attempt& attempt);
 
-// The plugin that decided, and how, in one sentence; for lists.
+// What decided, in a few plain words, for a cell of a table.
 std::string ExplainBriefly(const director::DecisionRecord& record);
 
 // The whole story in the order in which it happened.

@@ -28,7 +28,7 @@ TEST(Explain, TellsTheWholeStoryInOrder) {
                           "The filter told-filter kept 3 of 4: e0, e1 and e3.",
                           "e0 had the highest total, 2.30 (told-scorer 0.90 × 2 + other-scorer "
                           "0.50 × 1), before e1 "
-                          "with 1.40. What made the difference was told-scorer (+0.80).",
+                          "with 1.40. What made the difference: best score of told-scorer.",
                           "The first byte came after 120 ms. The answer (status 200) was complete "
                           "after 3.50 s, with "
                           "214 output tokens.",
@@ -45,7 +45,79 @@ TEST(Explain, ATieAndADrawAreCalledWhatTheyAre) {
   EXPECT_THAT(Explain(*rig.Complete("low")),
               Contains(HasSubstr("The picker drew e2 with a total of 0.20, although e0 had 1.00")));
   rig.scheduler->scores.clear();
-  EXPECT_THAT(Explain(*rig.Complete("none")), Contains(HasSubstr("the picker drew e2 among 3")));
+  EXPECT_THAT(Explain(*rig.Complete("none")), Contains(HasSubstr("The picker drew e2 among 3")));
+}
+
+std::string Briefly(Rig& rig, std::string id) {
+  return ExplainBriefly(*rig.Complete(std::move(id)));
+}
+
+TEST(ExplainBriefly, StickinessSaysHowMuchIsHeld) {
+  Rig rig(4);
+  rig.scheduler->filter_type = "prefix-cache-affinity-filter";
+  rig.scheduler->scorer_type = "token-load-scorer";
+  rig.scheduler->matched = {84, 0, 0, 80};
+  rig.scheduler->keep = {true};
+  rig.scheduler->scores = {0.5F};
+  EXPECT_EQ(Briefly(rig, "one"), "holds 84 of 85 prompt blocks; sticky");
+  rig.scheduler->keep = {true, false, false, true};
+  rig.scheduler->in_flight_tokens = {1248, 0, 0, 9000};
+  rig.scheduler->scores = {0.9F, 1, 1, 0.5F};
+  EXPECT_EQ(Briefly(rig, "two"),
+            "holds 84 of 85 prompt blocks; sticky; fewest uncached tokens in flight (1,348)");
+}
+
+TEST(ExplainBriefly, SaysWhyNobodyIsSticky) {
+  Rig rig(4);
+  rig.scheduler->filter_type = "prefix-cache-affinity-filter";
+  rig.scheduler->why_all_pass = "nobody holds enough of the prompt";
+  rig.scheduler->scorer_type = "token-load-scorer";
+  rig.scheduler->keep = {true, true, true, true};
+  rig.scheduler->in_flight_tokens = {1248, 2000, 2000, 2000};
+  rig.scheduler->scores = {0.99999F, 0.9999F, 0.9999F, 0.9999F};
+  EXPECT_EQ(Briefly(rig, "r"),
+            "nobody holds enough of the prompt; fewest uncached tokens in flight (1,348)");
+  const auto sentences = Explain(*rig.Complete("long"));
+  EXPECT_THAT(sentences, Contains("The filter told-filter let all 4 pass: nobody holds enough of "
+                                  "the prompt."));
+  EXPECT_THAT(sentences, Contains(HasSubstr("1.999980 (told-scorer 1.00 × 2")));
+  EXPECT_THAT(sentences, Contains(HasSubstr("What made the difference: fewest uncached tokens in "
+                                            "flight (1,348); e1 2,100.")));
+}
+
+TEST(ExplainBriefly, TiesDrawsAndRetriesAreCalledWhatTheyAre) {
+  Rig rig(4);
+  rig.scheduler->scores = {1, 1, 1, 1};
+  EXPECT_EQ(Briefly(rig, "tie"), "tie of 4, drawn at random");
+  // Closer than two digits tell, and yet no tie.
+  rig.scheduler->scores = {1, 0.9999999F, 0.5F, 0.5F};
+  rig.scheduler->scorer_type = "queue-scorer";
+  EXPECT_EQ(Briefly(rig, "close"), "shortest queue (3)");
+  rig.scheduler->picker_type = "weighted-random-picker";
+  EXPECT_EQ(Briefly(rig, "weighted"), "drawn by score among 4");
+  rig.scheduler->picker_type = "random-picker";
+  EXPECT_EQ(Briefly(rig, "random"), "drawn at random among 4");
+  director::Arrival arrival = rig.Arrive("retry");
+  ASSERT_TRUE(arrival.flight->OnTryFailed(director::TryFailure::kStatus503, Time() + seconds(2)));
+  EXPECT_EQ(ExplainBriefly(arrival.flight->record()),
+            "e0 failed (status_503); drawn at random among 3");
+}
+
+TEST(ExplainBriefly, TheScorerThatDecidedIsNamedInPlainWords) {
+  Rig rig(2);
+  rig.scheduler->scores = {0.5F, 0.6F};
+  rig.scheduler->other_scores = {1, 0};
+  rig.scheduler->scorer_type = "kv-cache-utilization-scorer";
+  EXPECT_EQ(Briefly(rig, "other"), "best score of other-scorer");
+  rig.scheduler->scores = {0.6F, 0.5F};
+  rig.scheduler->other_scores = {};
+  rig.scheduler->scorer_type = "prefix-cache-scorer";
+  rig.scheduler->matched = {31, 0};
+  EXPECT_EQ(Briefly(rig, "prefix"), "holds 31 of 85 prompt blocks");
+  rig.scheduler->scorer_type = "session-affinity-scorer";
+  EXPECT_EQ(Briefly(rig, "session"), "the session is bound to it");
+  rig.fleet.ScrapeFailed(1, "timeout", Time());
+  EXPECT_EQ(Briefly(rig, "only"), "the only candidate");
 }
 
 TEST(Explain, TheOnlyOneLeftNeedsNoScore) {

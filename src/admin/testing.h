@@ -23,6 +23,9 @@ class ToldScheduler : public sched::Scheduler {
     columns->pool = &pool;
     columns->now = now;
     columns->waiting.assign(pool.endpoints.size(), 3);
+    columns->in_flight_tokens = in_flight_tokens;
+    columns->in_flight_tokens.resize(pool.endpoints.size());
+    columns->uncached_tokens.assign(pool.endpoints.size(), 100);
     columns->prefix.resize(1);
     columns->prefix[0].matched_blocks = matched;
     columns->prefix[0].matched_blocks.resize(pool.endpoints.size());
@@ -40,10 +43,11 @@ class ToldScheduler : public sched::Scheduler {
     trace->profiles.assign(1, {});
     sched::ProfileTrace& profile = trace->profiles.front();
     profile.profile = "default";
+    profile.picker_type = picker_type;
     Mask left = candidates;
     if (!keep.empty()) {
       left.Keep([&](size_t i) { return i < keep.size() && keep[i]; });
-      profile.filters.push_back({"told-filter", left});
+      profile.filters.push_back({"told-filter", left, filter_type, why_all_pass});
     }
     if (!scores.empty()) {
       std::vector<float> column = scores;
@@ -52,7 +56,7 @@ class ToldScheduler : public sched::Scheduler {
       second.resize(size);
       profile.totals.resize(size);
       for (size_t i = 0; i < size; ++i) profile.totals[i] = 2 * column[i] + second[i];
-      profile.scores.push_back({"told-scorer", 2, std::move(column)});
+      profile.scores.push_back({"told-scorer", 2, std::move(column), scorer_type});
       profile.scores.push_back({"other-scorer", 1, std::move(second)});
     }
     uint32_t picked = pick;
@@ -75,7 +79,8 @@ class ToldScheduler : public sched::Scheduler {
   std::vector<std::string> Describe() const override { return {"profile default: told"}; }
 
   std::vector<bool> keep;
-  std::vector<float> scores, other_scores, matched;
+  std::vector<float> scores, other_scores, matched, in_flight_tokens;
+  std::string_view filter_type, why_all_pass, scorer_type, picker_type;
   uint32_t pick = 0;
   bool drain = false;
 };
