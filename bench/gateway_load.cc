@@ -2,7 +2,7 @@
 // connection asking again as soon as it has its answer. Prints one JSON line: what was answered,
 // and the events seen in streams.
 //
-//   gateway_load PORT CONNECTIONS REQUESTS BODY_BYTES [stream]
+//   gateway_load PORT CONNECTIONS REQUESTS BODY_BYTES [stream|burst]
 //
 // Every body is a chat whose prompt begins with the request's number: no two have a prefix in
 // common.
@@ -52,7 +52,9 @@ struct Totals {
 
 class Load {
  public:
-  Load(uint16_t port, size_t connections, uint64_t requests, size_t body_bytes, bool stream)
+  // `stream` is the query that asks the engine for a kind of stream, or "".
+  Load(uint16_t port, size_t connections, uint64_t requests, size_t body_bytes,
+       std::string_view stream)
       : port_(port), left_(requests), wanted_(requests), connections_(connections) {
     epoll_ = epoll_create1(0);
     for (size_t i = 0; i < connections; ++i) {
@@ -81,9 +83,9 @@ class Load {
   }
 
  private:
-  static void BuildRequest(Connection& c, size_t body_bytes, bool stream) {
+  static void BuildRequest(Connection& c, size_t body_bytes, std::string_view stream) {
     std::string body = R"({"model":"canned","max_tokens":100,)";
-    if (stream) body += R"("stream":true,)";
+    if (!stream.empty()) body += R"("stream":true,)";
     body += R"("messages":[{"role":"user","content":")";
     const size_t number_in_body = body.size();
     body.append(kNumberDigits, '0').push_back(' ');
@@ -93,7 +95,8 @@ class Load {
     }
     body += end;
     c.request =
-        std::string("POST /v1/chat/completions") + (stream ? "?stream" : "") +
+        std::string("POST /v1/chat/completions") + (stream.empty() ? "" : "?") +
+        std::string(stream) +
         " HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nUser-Agent: bench\r\n"
         "Accept: */*\r\nAuthorization: Bearer none\r\nContent-Length: " +
         std::to_string(body.size()) + "\r\n\r\n";
@@ -227,12 +230,14 @@ class Load {
 
 int main(int argc, char** argv) {
   if (argc != 5 && argc != 6) {
-    std::fprintf(stderr, "usage: gateway_load PORT CONNECTIONS REQUESTS BODY_BYTES [stream]\n");
+    std::fprintf(stderr,
+                 "usage: gateway_load PORT CONNECTIONS REQUESTS BODY_BYTES [stream|burst]\n");
     return 2;
   }
   std::signal(SIGPIPE, SIG_IGN);
   Load load(static_cast<uint16_t>(std::atoi(argv[1])), std::strtoul(argv[2], nullptr, 10),
-            std::strtoull(argv[3], nullptr, 10), std::strtoul(argv[4], nullptr, 10), argc == 6);
+            std::strtoull(argv[3], nullptr, 10), std::strtoul(argv[4], nullptr, 10),
+            argc == 6 ? argv[5] : "");
   const auto began = Clock::now();
   const Totals totals = load.Run();
   std::printf(
