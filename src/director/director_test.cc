@@ -225,6 +225,24 @@ TEST(Fleet, AReturningAddressGetsItsOldSlotAndLedgersSurvive) {
   EXPECT_EQ(rig.Requests(slot), 0);
 }
 
+TEST(Fleet, ARefusedReplacementLeavesNoTrace) {
+  Fleet fleet(2);
+  const auto hold_all = [&] {
+    for (const auto& e : fleet.snapshot().Get()->endpoints) {
+      fleet.live().in_flight_requests[e.slot].store(1);
+    }
+  };
+  ASSERT_TRUE(fleet.Replace({Spec(0), Spec(1)}).has_value());
+  hold_all();
+  ASSERT_TRUE(fleet.Replace({Spec(2), Spec(3)}).has_value());
+  hold_all();
+  fleet.live().in_flight_requests[1].store(0);  // room for one of the next two
+  EXPECT_EQ(fleet.Replace({Spec(4), Spec(5)}).error().code, Code::kResourceExhausted);
+  fleet.Scraped(1, {}, Time());  // nobody is there
+  EXPECT_TRUE(fleet.snapshot().Get()->healthy.Empty());
+  EXPECT_TRUE(fleet.Replace({Spec(2), Spec(4)}).has_value());
+}
+
 TEST(Fleet, RefusesDuplicatesAndTooMany) {
   Fleet fleet(2);
   EXPECT_EQ(fleet.Replace({Spec(1), Spec(1)}).error().code, Code::kAlreadyExists);

@@ -102,7 +102,8 @@ Result<> Fleet::Replace(std::vector<model::EndpointSpec> endpoints) {
       info.address = AddressOf(info.spec);
       info.health_reason = "not reached yet";
       Result<uint32_t> slot = TakeSlot(info.address);
-      if (!slot) {  // put back what was there
+      if (!slot) {  // put back what was there, and nobody who was about to come
+        std::fill(slot_member_.begin(), slot_member_.end(), -1);
         for (size_t m = 0; m < members_.size(); ++m)
           slot_member_[members_[m].slot] = static_cast<int>(m);
         return std::unexpected(slot.error());
