@@ -8,7 +8,8 @@ namespace {
 
 constexpr size_t kModelsInMessage = 20;
 
-Rejection UnknownModel(const std::string& model, const model::PoolSnapshot& pool) {
+// "a, b and 3 more (GET /v1/models)"
+std::string KnownModels(const model::PoolSnapshot& pool) {
   std::string known;
   for (size_t i = 0; i < pool.models.size() && i < kModelsInMessage; ++i) {
     known += (i == 0 ? "" : ", ") + pool.models[i].first;
@@ -17,8 +18,13 @@ Rejection UnknownModel(const std::string& model, const model::PoolSnapshot& pool
     known +=
         " and " + std::to_string(pool.models.size() - kModelsInMessage) + " more (GET /v1/models)";
   }
-  return {404, "model_not_found",
-          "The model '" + model + "' does not exist here. Known models: " + known + "."};
+  return known;
+}
+
+Rejection UnknownModel(const std::string& model, const model::PoolSnapshot& pool) {
+  return {
+      404, "model_not_found",
+      "The model '" + model + "' does not exist here. Known models: " + KnownModels(pool) + "."};
 }
 
 // Says which endpoints could serve the request if they were healthy, and why they are not.
@@ -42,7 +48,11 @@ Rejection NobodyHealthy(const std::string& model, const model::PoolSnapshot& poo
   if (!model.empty()) message += " for the model '" + model + "'";
   message += " (" + std::to_string(count) + " not healthy";
   if (!why.empty()) message += ": " + why;
-  return {503, "no_endpoint", message + (count > 3 ? "; ...)." : ").")};
+  message += count > 3 ? "; ...)." : ").";
+  if (!model.empty() && !pool.models.empty() && pool.Serving(model) == nullptr) {
+    message += " Known models: " + KnownModels(pool) + ".";
+  }
+  return {503, "no_endpoint", std::move(message)};
 }
 
 }  // namespace
@@ -173,9 +183,10 @@ bool Lane::MarkCandidates(const Flight& flight, const model::PoolSnapshot& pool,
   const std::string& name = flight.context_.request.target_model;
   const Mask* serving = name.empty() ? &pool.healthy : pool.Serving(name);
   if (serving == nullptr) {
-    // A healthy endpoint that has not said what it serves may serve it; when there is none, nobody
-    // does.
-    if (pool.models_unknown.Empty() && !pool.models.empty()) {
+    // An endpoint that has not said what it serves may serve it, now or when it is healthy.
+    if (std::all_of(pool.endpoints.begin(), pool.endpoints.end(),
+                    [](const model::EndpointInfo& e) { return e.models_known; }) &&
+        !pool.models.empty()) {
       *rejection = UnknownModel(name, pool);
       return false;
     }

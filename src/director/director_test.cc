@@ -184,6 +184,16 @@ TEST(Director, AnUnknownModelIs404WithTheKnownOnes) {
   EXPECT_THAT(a.rejection.message, HasSubstr("Known models: llama"));
 }
 
+TEST(Director, AModelThatAnUnreachedEndpointMayServeIs503) {
+  Rig rig(1);
+  ASSERT_TRUE(rig.fleet.Replace({Spec(0), Spec(1)}).has_value());
+  Arrival a = rig.Arrive("gpt-x");
+  EXPECT_EQ(a.rejection.status, 503);
+  EXPECT_EQ(a.rejection.message,
+            "No healthy engine for the model 'gpt-x' (1 not healthy: e1: not reached yet). Known "
+            "models: llama.");
+}
+
 TEST(Director, NoHealthyEndpointIs503WithTheReason) {
   Rig rig(1);
   rig.fleet.ScrapeFailed(0, "connection refused", Time());
