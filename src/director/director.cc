@@ -105,8 +105,7 @@ void Flight::Release() {
 }
 
 bool Flight::OnTryFailed(TryFailure failure, Time now) {
-  if (ended_) return false;
-  Release();
+  if (ended_ || !claimed_) return false;
   Director& director = lane_.director_;
   record_->attempts.back().failure = TryFailureName(failure);
   if (failure == TryFailure::kConnect || failure == TryFailure::kReset) {
@@ -115,6 +114,7 @@ bool Flight::OnTryFailed(TryFailure failure, Time now) {
         failure == TryFailure::kConnect ? "could not connect" : "connection reset before an answer",
         now);
   }
+  Release();  // not before the report: until then the slot is this endpoint's
   if (first_chunk_ || failure == TryFailure::kTimeout) return false;
   if (tries_ >= director.options_.max_tries) return false;
   tried_slots_.push_back(target_.slot);

@@ -4,7 +4,13 @@
 #include <gtest/gtest.h>
 #include <rapidcheck.h>
 
+#include <array>
+#include <atomic>
 #include <map>
+#include <set>
+#include <thread>
+
+#include "core/mutex.h"
 
 namespace penstock::director {
 namespace {
@@ -50,16 +56,26 @@ class FewestRequests : public sched::Scheduler {
                 const sched::Picked&) override {
     ++picked;
   }
-  void OnEndpointRemoved(uint32_t slot) override { removed.push_back(slot); }
-  void OnEndpointRestarted(uint32_t slot) override { restarted.push_back(slot); }
-  void OnEndpointChanged(const model::EndpointInfo&) override {}
+  void OnEndpointRemoved(uint32_t slot) override {
+    MutexLock lock(mutex);
+    removed.push_back(slot);
+  }
+  void OnEndpointRestarted(uint32_t slot) override {
+    MutexLock lock(mutex);
+    restarted.push_back(slot);
+  }
+  void OnEndpointChanged(const model::EndpointInfo& info) override {
+    if (on_changed) on_changed(info);
+  }
   void OnTick(Time) override {}
   uint64_t MaxBytes() const override { return 0; }
   bool NeedsMetrics() const override { return false; }
   std::vector<std::string> Describe() const override { return {}; }
 
   bool drain = false;
-  int picked = 0;
+  std::atomic<int> picked = 0;
+  std::function<void(const model::EndpointInfo&)> on_changed;
+  Mutex mutex;  // for the tests with threads
   std::vector<uint32_t> removed;
   std::vector<uint32_t> restarted;
 };
@@ -194,6 +210,28 @@ TEST(Director, AModelThatAnUnreachedEndpointMayServeIs503) {
             "models: llama.");
 }
 
+TEST(Director, AFailureIsReportedWhileTheSlotIsStillTheEndpoints) {
+  Rig rig(1);
+  Arrival a = rig.Arrive();
+  int64_t held = -1;
+  rig.scheduler->on_changed = [&](const model::EndpointInfo& info) {
+    held = rig.Requests(info.slot);
+  };
+  a.flight->OnTryFailed(TryFailure::kConnect, Time());
+  EXPECT_EQ(held, 1);
+  EXPECT_EQ(rig.Requests(0), 0);
+}
+
+TEST(Director, AFailedTryFailsOnce) {
+  Rig rig(1);
+  Arrival a = rig.Arrive();
+  EXPECT_FALSE(a.flight->OnTryFailed(TryFailure::kReset, Time()));
+  rig.fleet.Scraped(0, {}, Time());
+  // The slot may be another endpoint's by now.
+  EXPECT_FALSE(a.flight->OnTryFailed(TryFailure::kReset, Time()));
+  EXPECT_EQ(rig.fleet.snapshot().Get()->healthy.Count(), 1u);
+}
+
 TEST(Director, NoHealthyEndpointIs503WithTheReason) {
   Rig rig(1);
   rig.fleet.ScrapeFailed(0, "connection refused", Time());
@@ -310,81 +348,361 @@ TEST(DecisionLog, DropsTheOldestAtItsLimits) {
   EXPECT_TRUE(tiny.Latest(1).empty());
 }
 
-// Random interleavings of everything that can happen to requests and endpoints, against a model
-// that keeps what each running request holds: the ledgers must agree after every step and end at
-// zero.
+// Everything that can happen to requests of three lanes and to the fleet, in any order, against a
+// model that is told the same events and knows nothing of slots, columns or snapshots. The fleet
+// has room for four endpoints and eight slots, and ten addresses take turns, so that slots are
+// fought over.
+class Interleaving {
+ public:
+  static constexpr int kAddresses = 10;
+  static constexpr size_t kMaxEndpoints = 4;
+
+  explicit Interleaving(double retry_ratio) : fleet_(kMaxEndpoints), may_retry_(retry_ratio > 0) {
+    auto owned = std::make_unique<FewestRequests>();
+    scheduler_ = owned.get();
+    DirectorOptions options;
+    options.retry_budget_ratio = retry_ratio;
+    options.on_record = [this](const DecisionRecord&, Time) { ++records_; };
+    director_ = std::make_unique<Director>(fleet_, std::move(owned), std::move(options));
+    for (uint64_t seed = 1; seed <= 3; ++seed) {
+      lanes_.push_back(std::make_unique<Lane>(*director_, seed));
+    }
+    Replace({0, 1, 2, 3});
+    for (int i = 0; i < 4; ++i) Scrape(i, 0);
+    for (int i = 0; i < 4; ++i) Models(i, "llama");
+  }
+
+  void Step(int kind, int a, int b) {
+    now_ += microseconds(a);
+    if (kind < 8) return Arrive(static_cast<size_t>(a) % lanes_.size(), b);
+    if (kind < 15) return FleetStep(kind, a, b);
+    if (running_.empty()) return;
+    Ongoing& request = running_[static_cast<size_t>(a) % running_.size()];
+    if (kind < 19) return FirstChunk(request);
+    if (kind < 24) return FailTry(request, b);
+    if (kind < 28) return End(request, b);
+    Drop(static_cast<size_t>(a) % running_.size());
+  }
+
+  void Check() {
+    std::map<uint32_t, std::pair<int64_t, int64_t>> expected;
+    std::map<uint32_t, std::string> holder;
+    for (const Ongoing& request : running_) {
+      if (!request.holds) continue;
+      const uint32_t slot = request.flight->target().slot;
+      expected[slot].first += 1;
+      expected[slot].second += request.streams ? 0 : 10;
+      // A slot is never shared by two addresses.
+      const auto [it, is_new] = holder.emplace(slot, request.address);
+      RC_ASSERT((is_new || it->second == request.address));
+    }
+    for (uint32_t slot = 0; slot < fleet_.live().capacity; ++slot) {
+      RC_ASSERT(fleet_.live().in_flight_requests[slot].load() == expected[slot].first);
+      RC_ASSERT(fleet_.live().in_flight_tokens[slot].load() == expected[slot].second);
+    }
+    std::set<std::string> healthy;
+    std::set<std::string> pool;
+    for (const auto& [i, known] : members_) {
+      pool.insert(Spec(i).name);
+      if (known.healthy) healthy.insert(Spec(i).name);
+    }
+    const auto snapshot = fleet_.snapshot().Get();
+    std::set<std::string> pool_seen;
+    std::set<std::string> healthy_seen;
+    for (size_t i = 0; i < snapshot->endpoints.size(); ++i) {
+      pool_seen.insert(snapshot->endpoints[i].spec.name);
+      if (snapshot->healthy.Test(i)) healthy_seen.insert(snapshot->endpoints[i].spec.name);
+    }
+    RC_ASSERT(pool_seen == pool);
+    RC_ASSERT(healthy_seen == healthy);
+    RC_ASSERT(records_ == ended_);
+    RC_ASSERT(scheduler_->restarted.size() == restarts_);
+  }
+
+  void Finish() {
+    while (!running_.empty()) Drop(0);
+    Check();
+  }
+
+ private:
+  struct Known {
+    bool healthy = false;
+    std::string serves;  // "": has not said
+    int started_at = 0;
+  };
+  struct Ongoing {
+    std::unique_ptr<Flight> flight;
+    std::string address;
+    std::string model;
+    std::set<std::string> tried;
+    bool holds = true;  // a place in a ledger
+    bool streams = false;
+    bool ended = false;
+  };
+
+  bool CanServe(const std::string& model, const std::set<std::string>& tried) const {
+    return std::any_of(members_.begin(), members_.end(), [&](const auto& member) {
+      const auto& [i, known] = member;
+      return known.healthy && (known.serves.empty() || known.serves == model) &&
+             !tried.contains(Spec(i).host);
+    });
+  }
+  bool IsCandidate(const Target& target, const std::string& model) const {
+    const auto it = std::find_if(members_.begin(), members_.end(), [&](const auto& member) {
+      return Spec(member.first).name == target.name;
+    });
+    return it != members_.end() && it->second.healthy &&
+           (it->second.serves.empty() || it->second.serves == model);
+  }
+
+  void Arrive(size_t lane, int b) {
+    scheduler_->drain = b % 10 == 0;
+    const std::string model = b % 3 == 0 ? "gemma" : "llama";
+    model::Request request;
+    request.id = "r" + std::to_string(++arrivals_);
+    request.model = request.target_model = model;
+    Arrival arrival = lanes_[lane]->Arrive(std::move(request), now_, 0);
+    const bool can_serve = CanServe(model, {});
+    RC_ASSERT((arrival.flight != nullptr) == (can_serve && !scheduler_->drain));
+    if (arrival.flight == nullptr) {
+      ++ended_;
+      const int status = arrival.rejection.status;
+      RC_ASSERT((can_serve ? status == 429 : status == 404 || status == 503));
+    } else {
+      RC_ASSERT(IsCandidate(arrival.flight->target(), model));
+      const std::string address = arrival.flight->target().host;
+      running_.push_back({std::move(arrival.flight), address, model, {}});
+    }
+    scheduler_->drain = false;
+  }
+
+  void FirstChunk(Ongoing& request) {
+    request.flight->OnFirstChunk(now_);
+    if (!request.ended) request.streams = true;
+  }
+
+  void FailTry(Ongoing& request, int b) {
+    constexpr std::array kFailures = {TryFailure::kConnect,   TryFailure::kReset,
+                                      TryFailure::kTimeout,   TryFailure::kStatus502,
+                                      TryFailure::kStatus503, TryFailure::kStatus504};
+    const TryFailure failure = kFailures[static_cast<size_t>(b) % kFailures.size()];
+    const bool counts = request.holds && !request.ended;
+    if (counts && (failure == TryFailure::kConnect || failure == TryFailure::kReset)) {
+      for (auto& [i, known] : members_) {
+        if (Spec(i).host == request.address) known.healthy = false;
+      }
+    }
+    bool again = counts && may_retry_ && !request.streams && failure != TryFailure::kTimeout &&
+                 request.tried.empty();
+    if (counts) request.tried.insert(request.address);
+    again = again && CanServe(request.model, request.tried);
+    RC_ASSERT(request.flight->OnTryFailed(failure, now_) == again);
+    request.holds = again;
+    if (!again) return;
+    RC_ASSERT(IsCandidate(request.flight->target(), request.model));
+    RC_ASSERT(request.flight->target().host != request.address);
+    request.address = request.flight->target().host;
+  }
+
+  void End(Ongoing& request, int b) {
+    constexpr std::array kEnds = {EndKind::kComplete, EndKind::kClientGone, EndKind::kEngineGone,
+                                  EndKind::kTimeout, EndKind::kRejected};
+    request.flight->OnEnd(kEnds[static_cast<size_t>(b) % kEnds.size()], 200, "", {}, now_);
+    if (!request.ended) ++ended_;
+    request.ended = true;
+    request.holds = false;
+  }
+
+  void Drop(size_t at) {
+    if (!running_[at].ended) ++ended_;
+    running_.erase(running_.begin() + static_cast<ptrdiff_t>(at));
+  }
+
+  void FleetStep(int kind, int a, int b) {
+    const int i = a % kAddresses;
+    if (kind == 8) {
+      std::set<int> next;
+      for (int bit = 0; bit < kAddresses && next.size() < kMaxEndpoints; ++bit) {
+        if ((b >> bit) & 1) next.insert(bit);
+      }
+      return Replace(next);
+    }
+    if (kind == 9) {  // one leaves
+      std::set<int> next;
+      for (const auto& member : members_) {
+        if (member.first != i) next.insert(member.first);
+      }
+      return Replace(next);
+    }
+    if (kind == 10) return Models(i, b % 2 == 0 ? "llama" : b % 3 == 0 ? "gemma" : "");
+    if (kind == 11) {
+      if (const auto slot = SlotOf(i)) fleet_.ScrapeFailed(*slot, "timeout", now_);
+      if (members_.contains(i)) members_[i].healthy = false;
+      return;
+    }
+    Scrape(i, b % 3);
+  }
+
+  void Replace(const std::set<int>& next) {
+    std::vector<EndpointSpec> specs;
+    for (const int i : next) specs.push_back(Spec(i));
+    if (!fleet_.Replace(std::move(specs)).has_value()) {
+      // Only for want of slots: old addresses hold so many that not all of the next ones fit.
+      std::set<std::string> held;
+      for (const Ongoing& request : running_) {
+        if (request.holds) held.insert(request.address);
+      }
+      for (const int i : next) held.insert(Spec(i).host);
+      RC_ASSERT(held.size() > 2 * kMaxEndpoints);
+      return;
+    }
+    std::map<int, Known> members;
+    for (const int i : next) members[i] = members_.contains(i) ? members_[i] : Known();
+    members_ = std::move(members);
+  }
+
+  void Scrape(int i, int started_at) {
+    const auto slot = SlotOf(i);
+    if (!slot) return;
+    EngineSignals signals;
+    if (started_at != 0) signals.started_at = started_at;
+    fleet_.Scraped(*slot, signals, now_);
+    Known& known = members_[i];
+    known.healthy = true;
+    if (started_at == 0) return;
+    if (known.started_at != 0 && known.started_at != started_at) ++restarts_;
+    known.started_at = started_at;
+  }
+
+  void Models(int i, const std::string& serves) {
+    const auto slot = SlotOf(i);
+    if (!slot) return;
+    fleet_.ModelsRead(*slot, serves.empty() ? std::vector<std::string>() : std::vector{serves}, "");
+    members_[i].serves = serves;
+  }
+
+  std::optional<uint32_t> SlotOf(int i) const {
+    const auto pool = fleet_.snapshot().Get();
+    for (const auto& e : pool->endpoints) {
+      if (e.spec.name == Spec(i).name) return e.slot;
+    }
+    return std::nullopt;
+  }
+
+  Fleet fleet_;
+  const bool may_retry_;
+  size_t records_ = 0;
+  FewestRequests* scheduler_;
+  std::unique_ptr<Director> director_;
+  std::vector<std::unique_ptr<Lane>> lanes_;
+  Time now_;
+  size_t arrivals_ = 0;
+  std::vector<Ongoing> running_;
+  std::map<int, Known> members_;
+  size_t ended_ = 0;
+  size_t restarts_ = 0;
+};
+
 TEST(Director, LedgersAgreeWithAModelUnderRandomInterleavings) {
   const bool ok = rc::check([] {
-    Rig rig(4);
-    struct Held {
-      std::unique_ptr<Flight> flight;
-      bool claimed = true;
-      bool tokens = true;
-    };
-    std::vector<Held> running;
-    const auto steps = *rc::gen::container<std::vector<std::pair<int, int>>>(
-        200, rc::gen::pair(rc::gen::inRange(0, 10), rc::gen::inRange(0, 1000)));
-    Time now;
-    for (const auto& [kind, number] : steps) {
-      now += microseconds(number);
-      if (kind <= 2) {
-        Arrival a = rig.Arrive();
-        if (a.flight != nullptr) running.push_back({std::move(a.flight)});
-      } else if (kind == 9) {
-        const auto slot = static_cast<uint32_t>(number % 4);
-        if (number % 3 == 0) {
-          std::vector<EndpointSpec> specs;
-          for (int i = 0; i < 4; ++i) {
-            if (i != number % 5) specs.push_back(Spec(i));
-          }
-          RC_ASSERT(rig.fleet.Replace(specs).has_value());
-        } else {
-          rig.fleet.Scraped(slot, {}, now);
-          rig.fleet.ModelsRead(slot, {"llama"}, R"({"id":"llama"})");
-        }
-      } else if (!running.empty()) {
-        const size_t at = static_cast<size_t>(number) % running.size();
-        Held& held = running[at];
-        switch (kind) {
-          case 3:
-            held.flight->OnFirstChunk(now);
-            held.tokens = false;
-            break;
-          case 4:
-          case 5: {
-            const bool again = held.flight->OnTryFailed(
-                kind == 4 ? TryFailure::kConnect : TryFailure::kStatus503, now);
-            held.claimed = again;
-            held.tokens = again;
-            break;
-          }
-          case 6:
-            held.flight->OnEnd(EndKind::kComplete, 200, "", {}, now);
-            held.flight->OnEnd(EndKind::kTimeout, 504, "", {}, now);
-            held.claimed = held.tokens = false;
-            break;
-          default:
-            running.erase(running.begin() + static_cast<ptrdiff_t>(at));
-        }
-      }
-      std::map<uint32_t, std::pair<int64_t, int64_t>> expected;
-      for (const Held& held : running) {
-        if (!held.claimed) continue;
-        expected[held.flight->target().slot].first += 1;
-        expected[held.flight->target().slot].second += held.tokens ? 10 : 0;
-      }
-      for (uint32_t slot = 0; slot < rig.fleet.live().capacity; ++slot) {
-        RC_ASSERT(rig.Requests(slot) == expected[slot].first);
-        RC_ASSERT(rig.Tokens(slot) == expected[slot].second);
-      }
+    Interleaving world(*rc::gen::element(0.2, 0.2, 0.0));
+    const auto steps = *rc::gen::container<std::vector<std::tuple<int, int, int>>>(
+        200, rc::gen::tuple(rc::gen::inRange(0, 30), rc::gen::inRange(0, 1000),
+                            rc::gen::inRange(0, 1024)));
+    for (const auto& [kind, a, b] : steps) {
+      world.Step(kind, a, b);
+      world.Check();
     }
-    running.clear();
-    for (uint32_t slot = 0; slot < rig.fleet.live().capacity; ++slot) {
-      RC_ASSERT(rig.Requests(slot) == 0);
-      RC_ASSERT(rig.Tokens(slot) == 0);
-    }
+    world.Finish();
   });
   EXPECT_TRUE(ok);
+}
+
+// What one loop does to its own requests, at random.
+void RunLane(Director& director, uint64_t seed, int requests) {
+  constexpr std::array kFailures = {TryFailure::kConnect, TryFailure::kStatus503,
+                                    TryFailure::kTimeout};
+  Lane lane(director, seed);
+  Random random(seed);
+  std::vector<std::unique_ptr<Flight>> running;
+  for (int i = 0; i < requests; ++i) {
+    const Time now = Time() + microseconds(i);
+    model::Request request;
+    request.id = std::to_string(seed) + "-" + std::to_string(i);
+    request.model = request.target_model = "llama";
+    Arrival arrival = lane.Arrive(std::move(request), now, 0);
+    if (arrival.flight != nullptr) running.push_back(std::move(arrival.flight));
+    while (!running.empty() && random.Below(20) != 0) {
+      const size_t at = random.Below(running.size());
+      switch (random.Below(4)) {
+        case 0:
+          running[at]->OnFirstChunk(now);
+          break;
+        case 1:
+          running[at]->OnTryFailed(kFailures[random.Below(kFailures.size())], now);
+          break;
+        case 2:
+          running[at]->OnEnd(EndKind::kComplete, 200, "", {}, now);
+          break;
+        default:
+          running.erase(running.begin() + static_cast<ptrdiff_t>(at));
+      }
+    }
+  }
+}
+
+// Endpoints that come, go, fail, recover and restart, until told to stop. Returns false when a
+// ledger was seen below zero.
+bool ChurnFleet(Fleet& fleet, const std::atomic<bool>& stop) {
+  Random random(99);
+  bool ok = true;
+  while (!stop.load(std::memory_order_relaxed)) {
+    std::vector<EndpointSpec> specs;
+    for (int i = 0; i < 6; ++i) {
+      if (specs.size() < 4 && random.Below(3) != 0) specs.push_back(Spec(i));
+    }
+    (void)fleet.Replace(std::move(specs));
+    const auto pool = fleet.snapshot().Get();
+    for (const auto& e : pool->endpoints) {
+      EngineSignals signals;
+      signals.started_at = 1 + static_cast<double>(random.Below(3));
+      fleet.Scraped(e.slot, signals, Time());
+      fleet.ModelsRead(e.slot, {"llama"}, "");
+      if (random.Below(8) == 0) fleet.ScrapeFailed(e.slot, "timeout", Time());
+    }
+    for (uint32_t slot = 0; slot < fleet.live().capacity; ++slot) {
+      ok = ok && fleet.live().in_flight_requests[slot].load() >= 0 &&
+           fleet.live().in_flight_tokens[slot].load() >= 0;
+    }
+  }
+  return ok;
+}
+
+TEST(Director, LedgersAreNeverNegativeAndEndAtZeroWithManyThreads) {
+  constexpr int kLanes = 4;
+  constexpr int kRequests = 3000;
+  Fleet fleet(4);
+  auto owned = std::make_unique<FewestRequests>();
+  std::atomic<int> records = 0;
+  DirectorOptions options;
+  options.on_record = [&](const DecisionRecord&, Time) { ++records; };
+  Director director(fleet, std::move(owned), std::move(options));
+  std::atomic<bool> stop = false;
+  bool never_negative = false;
+  std::thread churn([&] { never_negative = ChurnFleet(fleet, stop); });
+  std::vector<std::thread> lanes;
+  for (uint64_t seed = 1; seed <= kLanes; ++seed) {
+    lanes.emplace_back([&director, seed] { RunLane(director, seed, kRequests); });
+  }
+  for (std::thread& lane : lanes) lane.join();
+  stop = true;
+  churn.join();
+  EXPECT_TRUE(never_negative);
+  EXPECT_EQ(records, kLanes * kRequests);  // each request ended exactly once
+  for (uint32_t slot = 0; slot < fleet.live().capacity; ++slot) {
+    EXPECT_EQ(fleet.live().in_flight_requests[slot].load(), 0);
+    EXPECT_EQ(fleet.live().in_flight_tokens[slot].load(), 0);
+  }
 }
 
 }  // namespace
