@@ -232,6 +232,17 @@ TEST(Director, AFailedTryFailsOnce) {
   EXPECT_EQ(rig.fleet.snapshot().Get()->healthy.Count(), 1u);
 }
 
+TEST(Director, OneRequestInFiveMayBeRetriedOnceTheReserveIsSpent) {
+  Rig rig(3);
+  int retries = 0;
+  for (int i = 0; i < 1000; ++i) {
+    Arrival a = rig.Arrive();
+    retries += a.flight->OnTryFailed(TryFailure::kStatus503, Time()) ? 1 : 0;
+    EXPECT_FALSE(a.flight->OnTryFailed(TryFailure::kStatus503, Time()));  // two tries at most
+  }
+  EXPECT_NEAR(retries, 200 + 1000 / 5, 1);
+}
+
 TEST(Director, NoHealthyEndpointIs503WithTheReason) {
   Rig rig(1);
   rig.fleet.ScrapeFailed(0, "connection refused", Time());
