@@ -241,7 +241,9 @@ std::string OtherTypesPart(const sched::Registry& registry) {
   for (const sched::KnownType& known : sched::KnownTypes()) {
     if (registry.Find(known.type) != nullptr) continue;
     const bool is_missing = known.role == sched::KnownRole::kMissing;
-    rows.push_back({Code(known.type), is_missing ? "an error: it needs " + Prose(known.needs)
+    rows.push_back({Code(known.type), is_missing ? "an error: it needs " + Prose(known.needs) +
+                                                       (known.instead.empty() ? "" : "; ") +
+                                                       Prose(known.instead)
                                                  : "accepted: what it does is built in"});
   }
   return "## Other types of llm-d\n\nA configuration that names one of these gets this answer at "

@@ -34,8 +34,9 @@ const YamlNode& Item(const YamlNode& list, size_t i) {
   return i < list.items.size() ? list.items[i] : list;
 }
 
-std::string Lacking(std::string_view what, std::string_view needs) {
-  return fmt::format("{} needs {}, which this version does not have", what, needs);
+std::string Lacking(std::string_view what, std::string_view needs, std::string_view instead = {}) {
+  return fmt::format("{} needs {}, which this version does not have{}{}", what, needs,
+                     instead.empty() ? "" : "; ", instead);
 }
 
 bool IsInProfile(Kind kind) {
@@ -151,7 +152,7 @@ void Loader::CheckKnown(const KnownType& known, const PluginDocument& plugin,
   switch (known.role) {
     case KnownRole::kMissing:
       AddError(Place(node, {"type"}),
-               Lacking(fmt::format("plugin type '{}'", plugin.type), known.needs));
+               Lacking(fmt::format("plugin type '{}'", plugin.type), known.needs, known.instead));
       return;
     case KnownRole::kSource:
       CheckSource(known, plugin, node);
@@ -190,8 +191,8 @@ void Loader::CheckSource(const KnownType& known, const PluginDocument& plugin,
                                  "metrics paths other than " + usual_path));
   }
   if (parameters.port != 0) {
-    AddError(at("port"), Lacking(plugin.type + ".port",
-                                 "a metrics port for all engines; set metricsPort of each engine"));
+    AddError(at("port"), Lacking(plugin.type + ".port", "a metrics port for all engines",
+                                 "set metricsPort of each engine"));
   }
   if (parameters.interval) {
     AddWarning(at("interval"),
@@ -389,12 +390,13 @@ void Loader::CheckGates(const std::vector<std::string>& gates, const YamlNode& n
 }
 
 void Loader::CheckDataLayer(const DataLayerDocument& data_layer, const YamlNode& node) {
-  const auto refuse = [&](const YamlNode& value, std::string_view key, std::string_view needs) {
+  const auto refuse = [&](const YamlNode& value, std::string_view key, std::string_view needs,
+                          std::string_view instead = {}) {
     if (value.kind == YamlNode::Kind::kNull) return;
-    AddError(Place(node, {key}), Lacking(fmt::format("dataLayer.{}", key), needs));
+    AddError(Place(node, {key}), Lacking(fmt::format("dataLayer.{}", key), needs, instead));
   };
-  refuse(data_layer.discovery, "discovery",
-         "discovery plugins (endpointsFile of penstock.yaml is the way)");
+  refuse(data_layer.discovery, "discovery", "discovery plugins",
+         "use endpointsFile of penstock.yaml");
   refuse(data_layer.peer_discovery, "peerDiscovery", "replicas that know each other");
   refuse(data_layer.syncer, "crossReplicaSyncerPluginRef", "replicas that share state");
   if (!data_layer.inject_defaults) {

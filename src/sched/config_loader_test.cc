@@ -180,7 +180,12 @@ TEST(EndpointPickerConfig, MissingCapabilitiesAreNamedOnce) {
       {"flowControl: {maxBytes: 1}\n", "e.yaml:3:14: flowControl needs flow control"},
       {"saturationDetector: {pluginRef: x}\n",
        "e.yaml:3:21: saturationDetector needs flow control"},
-      {"dataLayer: {discovery: {pluginRef: x}}\n", "dataLayer.discovery needs discovery plugins"},
+      {"dataLayer: {discovery: {pluginRef: x}}\n",
+       "dataLayer.discovery needs discovery plugins, which this version does not have; use "
+       "endpointsFile of penstock.yaml"},
+      {"plugins: [{type: data-parallel-profile-handler}]\n",
+       "plugin type 'data-parallel-profile-handler' needs data-parallel headers, which this "
+       "version does not have; list each rank as an endpoint"},
       {"dataLayer: {crossReplicaSyncerPluginRef: x}\n", "needs replicas that share state"},
       {"plugins: [{type: metrics-data-source, parameters: {scheme: https}}]\n",
        "metrics-data-source over https needs TLS to engines"},

@@ -21,7 +21,8 @@ enum class KnownRole : uint8_t {
 struct KnownType {
   std::string_view type;
   KnownRole role;
-  std::string_view needs;  // of kMissing: "flow control"
+  std::string_view needs;         // of kMissing: "flow control"
+  std::string_view instead = {};  // of kMissing: "list each rank as an endpoint", or ""
 };
 
 // Sorted by type.
