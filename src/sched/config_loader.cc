@@ -90,6 +90,7 @@ class Loader {
   void AddDefaultPicker(ProfileSpec* profile);
   void AddProfileHandler();
   void AddDefaultPlugin(std::string_view type);
+  void CheckFlowControl(const YamlNode& document, const PickerDocument& parsed);
   void CheckGates(const std::vector<std::string>& gates, const YamlNode& node, bool* flow_control);
   void CheckDataLayer(const DataLayerDocument& data_layer, const YamlNode& node);
   void CheckParser(const std::string& name, const YamlNode& node);
@@ -443,21 +444,30 @@ void Loader::CheckParser(const std::string& name, const YamlNode& node) {
   }
 }
 
+// Without its gate flow control is off, and of its settings only the detector counts.
+void Loader::CheckFlowControl(const YamlNode& document, const PickerDocument& parsed) {
+  bool said = false;  // once, whatever mentions it
+  CheckGates(parsed.feature_gates, Place(document, {"featureGates"}), &said);
+  if (said) return;
+  const YamlNode* detector = parsed.flow_control.Find("saturationDetector");
+  if (detector != nullptr && detector->kind != YamlNode::Kind::kNull) {
+    AddError(*detector, Lacking("flowControl.saturationDetector", "flow control"));
+  } else if (parsed.saturation_detector.kind != YamlNode::Kind::kNull) {
+    AddError(Place(document, {"saturationDetector"}),
+             Lacking("saturationDetector", "flow control"));
+  } else if (parsed.flow_control.kind != YamlNode::Kind::kNull) {
+    AddWarning(Place(document, {"flowControl"}),
+               "flowControl is ignored: the feature gate 'flowControl' is off");
+  }
+}
+
 void Loader::CheckDocument(const YamlNode& document, const PickerDocument& parsed) {
   if (parsed.api_version.starts_with("inference.")) {
     AddWarning(
         Place(document, {"apiVersion"}),
         fmt::format("apiVersion {} is deprecated: use llm-d.ai/v1alpha1", parsed.api_version));
   }
-  bool flow_control = false;  // said once, whatever mentions it
-  CheckGates(parsed.feature_gates, Place(document, {"featureGates"}), &flow_control);
-  const std::pair<const YamlNode&, std::string_view> flow_fields[] = {
-      {parsed.flow_control, "flowControl"}, {parsed.saturation_detector, "saturationDetector"}};
-  for (const auto& [node, key] : flow_fields) {
-    if (node.kind == YamlNode::Kind::kNull || flow_control) continue;
-    flow_control = true;
-    AddError(Place(document, {key}), Lacking(key, "flow control"));
-  }
+  CheckFlowControl(document, parsed);
   CheckDataLayer(parsed.data_layer, Place(document, {"dataLayer"}));
   const YamlNode& parsers = Place(document, {"requestHandler", "parsers"});
   for (size_t i = 0; i < parsed.request_handler.parsers.size(); ++i) {

@@ -177,7 +177,8 @@ TEST(EndpointPickerConfig, MissingCapabilitiesAreNamedOnce) {
       {"featureGates: [flowControl]\nflowControl: {maxBytes: 1}\n",
        "e.yaml:3:16: feature gate 'flowControl' needs flow control, which this version does not "
        "have"},
-      {"flowControl: {maxBytes: 1}\n", "e.yaml:3:14: flowControl needs flow control"},
+      {"flowControl: {saturationDetector: {pluginRef: x}}\n",
+       "e.yaml:3:35: flowControl.saturationDetector needs flow control"},
       {"saturationDetector: {pluginRef: x}\n",
        "e.yaml:3:21: saturationDetector needs flow control"},
       {"dataLayer: {discovery: {pluginRef: x}}\n",
@@ -204,6 +205,15 @@ TEST(EndpointPickerConfig, MissingCapabilitiesAreNamedOnce) {
   };
   for (const auto& [body, expected] : cases) {
     EXPECT_THAT(ErrorsOf(body), ElementsAre(HasSubstr(std::string(expected)))) << body;
+  }
+}
+
+TEST(EndpointPickerConfig, FlowControlWithoutItsGateIsIgnoredWithAWarning) {
+  for (const std::string_view gates : {"", "featureGates: [flowControl=false]\n"}) {
+    const Outcome o = Load(std::string(gates) + "flowControl: {maxBytes: 1, priorityBands: []}\n");
+    EXPECT_TRUE(o.ok);
+    EXPECT_THAT(o.diagnostics.warnings,
+                ElementsAre(HasSubstr("the feature gate 'flowControl' is off")));
   }
 }
 
