@@ -42,6 +42,21 @@ TEST(Text, Utf8PrefixNeverCutsASequence) {
   EXPECT_EQ(Utf8Prefix(s, 99), s);
 }
 
+TEST(Text, AppendValidUtf8ReplacesWhatIsNotUtf8) {
+  std::string out = "<";
+  AppendValidUtf8("a\xc3\xa9\xf0\x9f\x98\x80", &out);
+  EXPECT_EQ(out, "<a\xc3\xa9\xf0\x9f\x98\x80");
+  out.clear();
+  AppendValidUtf8(
+      "\xff"
+      "b\xc3\xed\xa0\x80\xf4\x90\x80\x80",
+      &out);
+  std::string bad = "\xef\xbf\xbd";
+  std::string want = bad + "b" + bad;
+  for (int i = 0; i < 7; ++i) want += bad;
+  EXPECT_EQ(out, want);
+}
+
 TEST(Text, HeaderNamesCompareWithoutCase) {
   EXPECT_TRUE(EqualsIgnoreCase("Content-Length", "content-length"));
   EXPECT_FALSE(EqualsIgnoreCase("content-length", "content-lengt"));

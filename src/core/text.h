@@ -24,5 +24,9 @@ std::string_view Nearest(std::string_view word, std::span<const std::string_view
 std::string DidYouMean(std::string_view word, std::span<const std::string_view> candidates);
 // The longest prefix of `s` that has at most `max_bytes` and does not cut a UTF-8 sequence.
 std::string_view Utf8Prefix(std::string_view s, size_t max_bytes);
+// Length of the valid UTF-8 sequence that `s` begins with; 0 when there is none.
+size_t Utf8SequenceLength(std::string_view s);
+// Appends `s` with U+FFFD in place of every byte that is not UTF-8.
+void AppendValidUtf8(std::string_view s, std::string* out);
 
 }  // namespace penstock

@@ -4,6 +4,8 @@
 #include <span>
 #include <vector>
 
+#include "core/text.h"
+
 namespace penstock::proxy {
 namespace {
 
@@ -112,6 +114,8 @@ std::unique_ptr<RequestSeries> RequestMetrics::MakeSeries(std::string_view m, st
 }
 
 RequestSeries& RequestMetrics::Cache::Find(std::string_view model, std::string_view fairness_id) {
+  model = Utf8Prefix(model, telemetry::kMaxLabelBytes);
+  fairness_id = Utf8Prefix(fairness_id, telemetry::kMaxLabelBytes);
   key_.assign(model).push_back('\0');
   key_.append(fairness_id);
   auto it = series_.find(key_);

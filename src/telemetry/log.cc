@@ -9,6 +9,8 @@
 #include <chrono>
 #include <iterator>
 
+#include "core/text.h"
+
 namespace penstock::telemetry::log {
 namespace {
 
@@ -18,29 +20,12 @@ std::atomic<Format> g_format{Format::kText};
 constexpr std::array<std::string_view, 5> kLevelNames = {"debug", "info", "warn", "error", "off"};
 constexpr std::array<std::string_view, 4> kLevelLetters = {"DEBUG", "INFO ", "WARN ", "ERROR"};
 
-// Length of the valid UTF-8 sequence at `s[0]`, or 0.
-size_t SequenceLength(std::string_view s) {
-  const auto byte = [&](size_t i) { return static_cast<unsigned char>(s[i]); };
-  const unsigned char first = byte(0);
-  if (first < 0x80) return 1;
-  const size_t length = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
-  if (first < 0xc2 || first > 0xf4 || s.size() < length) return 0;
-  for (size_t i = 1; i < length; ++i) {
-    if ((byte(i) & 0xc0) != 0x80) return 0;
-  }
-  if (first == 0xe0 && byte(1) < 0xa0) return 0;
-  if (first == 0xed && byte(1) > 0x9f) return 0;
-  if (first == 0xf0 && byte(1) < 0x90) return 0;
-  if (first == 0xf4 && byte(1) > 0x8f) return 0;
-  return length;
-}
-
 // Escaped for a JSON string; invalid UTF-8 becomes U+FFFD, so that a line is valid whatever it
 // quotes.
 void AppendJsonText(std::string& out, std::string_view s) {
   out += '"';
   while (!s.empty()) {
-    const size_t length = SequenceLength(s);
+    const size_t length = Utf8SequenceLength(s);
     if (length == 0) {
       out += "\xef\xbf\xbd";
       s.remove_prefix(1);

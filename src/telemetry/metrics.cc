@@ -12,6 +12,8 @@
 #include <shared_mutex>
 #include <unordered_map>
 
+#include "core/text.h"
+
 namespace penstock::telemetry {
 namespace {
 
@@ -50,15 +52,25 @@ void AppendEscaped(std::string& out, std::string_view text, bool quote) {
   }
 }
 
-// `model="a",code="b"`, without braces.
-std::string RenderLabels(const std::vector<std::string>& names,
-                         std::span<const std::string> values) {
+constexpr char kKeySeparator = '\xff';  // never in UTF-8
+
+// Values may be a client's: a page with one that is not UTF-8 is refused as a whole by Prometheus,
+// and a long one stands in every line of every histogram.
+void AppendToKey(std::string_view value, std::string& key) {
+  AppendValidUtf8(Utf8Prefix(value, kMaxLabelBytes), &key);
+  key.push_back(kKeySeparator);
+}
+
+// `model="a",code="b"`, without braces. `key` has the values, each with its separator.
+std::string RenderLabels(const std::vector<std::string>& names, std::string_view key) {
   std::string out;
-  for (size_t i = 0; i < names.size(); ++i) {
-    if (i > 0) out += ',';
-    out.append(names[i]).append("=\"");
-    AppendEscaped(out, values[i], true);
+  for (const std::string& name : names) {
+    const size_t end = key.find(kKeySeparator);
+    if (!out.empty()) out += ',';
+    out.append(name).append("=\"");
+    AppendEscaped(out, key.substr(0, end), true);
     out += '"';
+    key.remove_prefix(end + 1);
   }
   return out;
 }
@@ -234,7 +246,7 @@ class FamilyImpl : public Family<M>, public FamilyBase {
     const auto it = series_.find(key);
     if (it != series_.end()) return *it->second.metric;
     if (series_.size() < max_series_) {
-      return Make(key, std::vector<std::string>(values.begin(), values.end()));
+      return Make(key);
     }
     MakeOther();
     return CountOther();
@@ -272,7 +284,7 @@ class FamilyImpl : public Family<M>, public FamilyBase {
 
   static void MakeKey(LabelValues values, std::string& key) {
     key.clear();
-    for (std::string_view value : values) key.append(value).push_back('\xff');  // never in UTF-8
+    for (std::string_view value : values) AppendToKey(value, key);
   }
 
   std::unique_ptr<M> MakeMetric() const {
@@ -283,19 +295,18 @@ class FamilyImpl : public Family<M>, public FamilyBase {
     }
   }
 
-  M& Make(const std::string& key, std::vector<std::string> values) {
+  M& Make(const std::string& key) {
     Series& series = series_[key];
-    series.labels = RenderLabels(label_names, values);
+    series.labels = RenderLabels(label_names, key);
     series.metric = MakeMetric();
     return *series.metric;
   }
 
   void MakeOther() {
-    const std::vector<std::string> values(label_names.size(), "other");
     std::string key;
-    for (const std::string& value : values) key.append(value).push_back('\xff');
+    for (size_t i = 0; i < label_names.size(); ++i) AppendToKey("other", key);
     const auto it = series_.find(key);
-    other_ = it != series_.end() ? it->second.metric.get() : &Make(key, values);
+    other_ = it != series_.end() ? it->second.metric.get() : &Make(key);
   }
 
   M& CountOther() {

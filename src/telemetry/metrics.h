@@ -65,12 +65,16 @@ class Histogram {
 };
 
 using LabelValues = std::initializer_list<std::string_view>;
+// Of one label value; what lies beyond is left out.
+inline constexpr size_t kMaxLabelBytes = 256;
 
 template <class M>
 class Family {
  public:
   virtual ~Family() = default;
-  // REQUIRES: as many values as the family has label names. The reference stays valid for ever.
+  // Values may hold anything: they are cut at kMaxLabelBytes, and what is not UTF-8 in them becomes
+  // U+FFFD. REQUIRES: as many values as the family has label names. The reference stays valid for
+  // ever.
   virtual M& With(LabelValues values) = 0;
   // Removes a series (an endpoint that left). References to it must not be used again.
   virtual void Remove(LabelValues values) = 0;

@@ -68,6 +68,17 @@ TEST(Registry, SeriesBeyondTheLimitAreCountedAsOther) {
   EXPECT_THAT(registry.Expose(), HasSubstr("n_total{model=\"other\"} 1"));
 }
 
+TEST(Registry, WhateverALabelHoldsThePageIsShortAndUtf8) {
+  Registry registry;
+  Family<Counter>& family = registry.AddCounterFamily("n_total", "N.", {"tenant"});
+  family.With({"a\xff\xfe"}).Add();
+  family.With({"a\xfe\xff"}).Add();
+  EXPECT_THAT(registry.Expose(), HasSubstr("n_total{tenant=\"a\xef\xbf\xbd\xef\xbf\xbd\"} 2\n"));
+  family.With({std::string(60'000, 'x')}).Add(3);
+  family.With({std::string(50'000, 'x')}).Add(4);
+  EXPECT_THAT(registry.Expose(), HasSubstr("\"" + std::string(kMaxLabelBytes, 'x') + "\"} 7\n"));
+}
+
 TEST(Registry, ARemovedSeriesIsNotExposedAndItsReferenceStaysUsable) {
   Registry registry;
   Family<Gauge>& family = registry.AddGaugeFamily("g", "G.", {"endpoint"});

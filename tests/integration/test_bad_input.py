@@ -352,7 +352,18 @@ def test_fairness_ids_without_end_make_no_series_without_end(scene):
                 "POST", CHAT, json.dumps(GOOD).encode(), {"x-llm-d-inference-fairness-id": f"tenant-{i}"}
             )
             assert response.status == 200
-    assert len(scene.metrics().labels("llm_d_epp_request_total")) <= 1100
+    metrics = scene.metrics()
+    assert len(metrics.labels("llm_d_epp_request_total")) <= 1100
+
+
+def test_fairness_ids_of_any_bytes_leave_the_metrics_page_short_and_readable(scene):
+    for value in ("\xff\xfe", "x" * 60_000, "y" * 60_000):
+        response = scene.post(CHAT, GOOD, {"x-llm-d-inference-fairness-id": value})
+        assert response.status == 200
+    with RawConnection(scene.admin) as connection:
+        page = connection.request("GET", "/metrics").body
+    page.decode()  # Prometheus refuses a page that is not UTF-8
+    assert len(page) < MIB
 
 
 # --- engines
