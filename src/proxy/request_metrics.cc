@@ -32,6 +32,9 @@ constexpr std::array kTpot = {.0005, .00205, .005, .01, .02, .04, .06, .08, .1, 
                               .15,   .2,     .3,   .4,  .5,  .6,  .8,  1.,  2.};
 constexpr std::array kItl = {.001, .005, .01, .02, .04, .06, .08, .1, .15, .2, .3, .5, .75, 1., 2.};
 constexpr size_t kMaxCachedSeries = 1000;
+// Fairness ids are the client's to invent, and a histogram is twenty lines or more of the page for
+// each: with 1,000 of them a scrape would be 40 MB.
+constexpr size_t kMaxHistogramSeries = 200;
 constexpr std::string_view kPriority = "0";
 
 template <size_t N>
@@ -59,32 +62,34 @@ RequestMetrics::RequestMetrics(telemetry::Registry& r)
       running_(r.AddGaugeFamily("llm_d_epp_request_running", "Requests being served.", Labels())),
       duration_(r.AddHistogramFamily("llm_d_epp_request_duration_seconds",
                                      "From the request's head to the end of the answer.", Labels(),
-                                     kLong)),
+                                     kLong, kMaxHistogramSeries)),
       request_bytes_(r.AddHistogramFamily("llm_d_epp_request_size_bytes", "Size of request bodies.",
-                                          Labels(), kRequestBytes)),
-      response_bytes_(r.AddHistogramFamily("llm_d_epp_response_size_bytes",
-                                           "Size of response bodies.", Labels(),
-                                           First(kInput, kResponseByteBuckets))),
+                                          Labels(), kRequestBytes, kMaxHistogramSeries)),
+      response_bytes_(
+          r.AddHistogramFamily("llm_d_epp_response_size_bytes", "Size of response bodies.",
+                               Labels(), First(kInput, kResponseByteBuckets), kMaxHistogramSeries)),
       input_tokens_(r.AddHistogramFamily("llm_d_epp_request_input_tokens",
                                          "Prompt tokens as the engine reports them.", Labels(),
-                                         kInput)),
+                                         kInput, kMaxHistogramSeries)),
       cached_tokens_(r.AddHistogramFamily("llm_d_epp_request_cached_tokens",
                                           "Prompt tokens that the engine had in its cache.",
-                                          Labels(), kInput)),
+                                          Labels(), kInput, kMaxHistogramSeries)),
       output_tokens_(r.AddHistogramFamily("llm_d_epp_request_output_tokens",
                                           "Generated tokens as the engine reports them.", Labels(),
-                                          First(kInput, kOutputBuckets))),
+                                          First(kInput, kOutputBuckets), kMaxHistogramSeries)),
       normalized_tpot_(r.AddHistogramFamily("llm_d_epp_request_ntpot_seconds",
                                             "Duration divided by the number of generated tokens.",
-                                            Labels(), kNormalizedTpot)),
+                                            Labels(), kNormalizedTpot, kMaxHistogramSeries)),
       ttft_(r.AddHistogramFamily("llm_d_epp_request_ttft_seconds",
                                  "From the request's head to the first byte of the answer's body.",
-                                 LabelsAnd("streaming"), First(kLong, kTtftBuckets))),
+                                 LabelsAnd("streaming"), First(kLong, kTtftBuckets),
+                                 kMaxHistogramSeries)),
       tpot_(r.AddHistogramFamily("llm_d_epp_request_streaming_tpot_seconds",
                                  "Time per output token after the first, streaming requests.",
-                                 Labels(), kTpot)),
+                                 Labels(), kTpot, kMaxHistogramSeries)),
       itl_(r.AddHistogramFamily("llm_d_epp_request_streaming_itl_seconds",
-                                "Time between two pieces of a streamed answer.", Labels(), kItl)),
+                                "Time between two pieces of a streamed answer.", Labels(), kItl,
+                                kMaxHistogramSeries)),
       decision_seconds_(r.AddHistogram("llm_d_epp_scheduler_e2e_duration_seconds",
                                        "One scheduling decision, producers included.", kSched)),
       attempts_(r.AddCounterFamily(

@@ -354,6 +354,7 @@ def test_fairness_ids_without_end_make_no_series_without_end(scene):
             assert response.status == 200
     metrics = scene.metrics()
     assert len(metrics.labels("llm_d_epp_request_total")) <= 1100
+    assert len(metrics.labels("llm_d_epp_request_duration_seconds_count")) <= 300
 
 
 def test_fairness_ids_of_any_bytes_leave_the_metrics_page_short_and_readable(scene):
