@@ -37,13 +37,14 @@ constexpr Duration kDrainLimit = seconds(5);
 constexpr uint32_t kGatewayLoops = 2;
 constexpr const char* kHost = "127.0.0.1";
 
-// With these an engine of h100-qwen3-32b-tp2 holds the prompts of its share of the agents and the
-// chats of its share (200 of 298 thousand tokens), but not everybody's. Sticky routing has 95 % of
-// the prompt tokens cached and engines prefill 2 thousand tokens a second of the 20 that they can;
-// at random it is half of the tokens, and prompts wait for each other.
-constexpr uint32_t kAgentsPerEngine = 40;
-constexpr uint32_t kChatsPerEngine = 90;
-constexpr double kChatsPerSecondPerEngine = 4;
+// An engine of h100-qwen3-32b-tp2 holds 298 thousand tokens. Its share of the agents' prompts and
+// of the open chats is about 130 thousand, everybody's is 530. So with the sticky policy 96 % of
+// the prompt tokens are cached, after seven minutes as after one, and engines prefill 1 thousand
+// tokens a second of the 20 that they can; at random it is two thirds, and prompts wait for each
+// other.
+constexpr uint32_t kAgentsPerEngine = 24;
+constexpr uint32_t kChatsPerEngine = 75;
+constexpr double kChatsPerSecondPerEngine = 5;
 
 constexpr const char* kExamples = R"(
 Examples:

@@ -20,15 +20,18 @@ namespace penstock::traffic {
 
 struct ChatShape {
   uint64_t seed = 1;
-  uint32_t agents = 160;  // distinct system prompts
+  uint32_t agents = 96;  // distinct system prompts
   // Popularity of agent i is 1 / (i + 1)^agent_skew; 0 makes all alike.
   double agent_skew = 0.4;
-  LogNormal system_tokens{.median = 3000, .sigma = 0.25, .least = 2000, .most = 4096};
-  LogNormal user_tokens{.median = 120, .sigma = 1.0, .least = 8, .most = 2000};
-  LogNormal answer_tokens{.median = 160, .sigma = 0.6, .least = 16, .most = 600};  // max_tokens
-  LogNormal think_s{.median = 8, .sigma = 0.5, .least = 1, .most = 40};
-  double mean_turns = 7;
-  uint32_t max_turns = 24;
+  // Prompts are long and messages short, as in support and agent chats: a turn adds less than a
+  // fifth to the prompt. Longer messages make prefix-affine policies that ask for a match of 80 %
+  // give up an engine that holds most of the chat.
+  LogNormal system_tokens{.median = 3000, .sigma = 0.25, .least = 2400, .most = 4000};
+  LogNormal user_tokens{.median = 100, .sigma = 0.8, .least = 8, .most = 320};
+  LogNormal answer_tokens{.median = 160, .sigma = 0.6, .least = 16, .most = 320};  // max_tokens
+  LogNormal think_s{.median = 8, .sigma = 0.5, .least = 1, .most = 30};
+  double mean_turns = 6;
+  uint32_t max_turns = 14;
   uint32_t max_context_tokens = 16'000;  // the chat ends before a turn that would go beyond
   double streamed_share = 0.9;
 };

@@ -28,8 +28,8 @@ struct TrafficOptions {
   Target target;
   std::string model;
   ChatShape shape;
-  double chats_per_s = 16;  // that begin, while fewer than max_chats are open
-  uint32_t max_chats = 360;
+  double chats_per_s = 20;  // that begin, while fewer than max_chats are open
+  uint32_t max_chats = 300;
   uint64_t max_requests = 0;         // 0: no limit
   Duration duration{0};              // 0: until Stop
   Duration end_limit = seconds(10);  // for answers to end, then they are cut off
