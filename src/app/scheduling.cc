@@ -2,10 +2,9 @@
 
 #include <fmt/format.h>
 
-#include <fstream>
-#include <iterator>
 #include <utility>
 
+#include "core/file.h"
 #include "plugins/builtin.h"
 #include "sched/config_loader.h"
 #include "wire/yaml.h"
@@ -32,10 +31,9 @@ Result<ChosenScheduler> Wire(const sched::SchedulingSpec& spec, std::string poli
 }
 
 Result<ChosenScheduler> FromFile(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  const std::string text{std::istreambuf_iterator<char>(in), {}};
-  if (!in.good() && !in.eof()) return Fail(Code::kNotFound, path + ": cannot be read");
-  const Result<YamlNode> tree = wire::ParseYaml(text, path);
+  const Result<std::string> text = ReadFile(path, wire::kMaxYamlBytes);
+  if (!text) return std::unexpected(text.error());
+  const Result<YamlNode> tree = wire::ParseYaml(*text, path);
   if (!tree) return std::unexpected(tree.error());
   config::Diagnostics diagnostics{.file = path};
   sched::SchedulingSpec spec;

@@ -2,7 +2,6 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
-#include <fstream>
 #include <iterator>
 #include <memory>
 #include <optional>
@@ -12,6 +11,7 @@
 #include <vector>
 
 #include "config/parse.h"
+#include "core/file.h"
 #include "net/loop.h"
 #include "telemetry/log.h"
 
@@ -133,10 +133,9 @@ Result<config::ServeConfig> Load(const CLI::App& app, const Flags& flags,
                                  std::vector<std::string>* warnings) {
   config::ServeConfig config;
   if (!flags.config_file.empty()) {
-    std::ifstream in(flags.config_file, std::ios::binary);
-    if (!in) return Fail(Code::kNotFound, "--config: '" + flags.config_file + "' cannot be read");
-    const std::string text{std::istreambuf_iterator<char>(in), {}};
-    auto loaded = config::LoadServeConfig(text, flags.config_file, warnings);
+    const Result<std::string> text = ReadFile(flags.config_file, wire::kMaxYamlBytes);
+    if (!text) return Fail(text.error().code, "--config: " + text.error().message);
+    auto loaded = config::LoadServeConfig(*text, flags.config_file, warnings);
     if (!loaded) return loaded;
     config = std::move(*loaded);
   }

@@ -1,9 +1,13 @@
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <array>
+#include <filesystem>
+#include <fstream>
 #include <set>
 #include <thread>
 
+#include "core/file.h"
 #include "core/mask.h"
 #include "core/random.h"
 #include "core/result.h"
@@ -61,6 +65,21 @@ TEST(Text, HeaderNamesCompareWithoutCase) {
   EXPECT_TRUE(EqualsIgnoreCase("Content-Length", "content-length"));
   EXPECT_FALSE(EqualsIgnoreCase("content-length", "content-lengt"));
   EXPECT_EQ(TrimSpace(" \t a b\r\n"), "a b");
+}
+
+TEST(ReadFile, GivesTheTextOfAFileAndRefusesEverythingElse) {
+  const std::filesystem::path folder =
+      std::filesystem::temp_directory_path() / ("penstock_file_test." + std::to_string(getpid()));
+  std::filesystem::create_directory(folder);
+  const std::string path = folder / "text";
+  std::ofstream(path) << std::string(100'000, 'x');
+  EXPECT_EQ(ReadFile(path, 1 << 20).value(), std::string(100'000, 'x'));
+  EXPECT_EQ(ReadFile(path, 99'999).error().code, Code::kOutOfRange);
+  EXPECT_EQ(ReadFile(folder, 1 << 20).error().code, Code::kInvalidArgument);
+  EXPECT_EQ(ReadFile(folder, 1 << 20).error().message, folder.string() + ": is not a file");
+  EXPECT_EQ(ReadFile("/dev/zero", 1 << 20).error().code, Code::kInvalidArgument);
+  EXPECT_EQ(ReadFile(folder / "none", 1 << 20).error().code, Code::kNotFound);
+  std::filesystem::remove_all(folder);
 }
 
 TEST(Random, SameSeedSameNumbersAndBoundsHold) {

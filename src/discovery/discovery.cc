@@ -1,15 +1,12 @@
 #include "discovery/discovery.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include <cstring>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "core/file.h"
 #include "discovery/endpoints_file.h"
 #include "telemetry/log.h"
 
@@ -31,40 +28,6 @@ struct Metrics {
   telemetry::Counter& errors;
   telemetry::Gauge& endpoints;
 };
-
-std::unexpected<Error> FileError(const std::string& path, int error) {
-  const Code code = error == ENOENT ? Code::kNotFound : Code::kUnavailable;
-  return Fail(code, fmt::format("{}: cannot be read: {}", path, std::strerror(error)));
-}
-
-Result<std::string> ReadFile(const std::string& path) {
-  // Not blocking: a pipe under that name must not stop the program.
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (fd < 0) return FileError(path, errno);
-  struct Closer {
-    int fd;
-    ~Closer() { close(fd); }
-  } closer{fd};
-  struct stat status;
-  if (fstat(fd, &status) != 0) return FileError(path, errno);
-  if (!S_ISREG(status.st_mode)) {
-    return Fail(Code::kInvalidArgument, fmt::format("{}: is not a file", path));
-  }
-  std::string text;
-  for (;;) {
-    constexpr size_t kPiece = 64 * 1024;
-    const size_t had = text.size();
-    text.resize(had + kPiece);
-    const ssize_t count = read(fd, text.data() + had, kPiece);
-    if (count < 0) return FileError(path, errno);
-    text.resize(had + static_cast<size_t>(count));
-    if (count == 0) return text;
-    if (text.size() > kMaxEndpointsFileBytes) {
-      return Fail(Code::kOutOfRange,
-                  fmt::format("{}: is larger than {} MiB", path, kMaxEndpointsFileBytes >> 20));
-    }
-  }
-}
 
 Result<std::vector<SourcedEndpoint>> FromConfiguration(const config::ServeConfig& config) {
   std::vector<SourcedEndpoint> out;
@@ -110,7 +73,7 @@ struct Discovery::Impl {
 
   // On the watcher's thread.
   void Reload() {
-    Result<std::string> text = ReadFile(path);
+    Result<std::string> text = ReadFile(path, kMaxEndpointsFileBytes);
     if (!text) {
       if (std::exchange(read_error, text.error().message) != text.error().message) {
         RefuseEdit(text.error().message);
@@ -149,7 +112,7 @@ Result<std::unique_ptr<Discovery>> Discovery::Start(const config::ServeConfig& c
   if (!configured) return std::unexpected(configured.error());
   impl->configured = std::move(*configured);
   if (!impl->path.empty()) {
-    Result<std::string> text = ReadFile(impl->path);
+    Result<std::string> text = ReadFile(impl->path, kMaxEndpointsFileBytes);
     if (!text) return std::unexpected(text.error());
     impl->last_text = std::move(*text);
   }

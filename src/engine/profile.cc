@@ -1,12 +1,11 @@
 #include "engine/profile.h"
 
 #include <algorithm>
-#include <fstream>
-#include <iterator>
 #include <span>
 #include <utility>
 
 #include "config/parse.h"
+#include "core/file.h"
 #include "core/text.h"
 #include "embedded/profiles.h"
 #include "wire/yaml.h"
@@ -15,19 +14,7 @@ namespace penstock::engine {
 namespace {
 
 constexpr std::string_view kSuffix = ".yaml";
-constexpr std::streamsize kMaxFileBytes = 1 << 20;
-
-Result<std::string> ReadFile(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return Fail(Code::kNotFound, "profile '" + path + "' cannot be opened");
-  std::string text(kMaxFileBytes + 1, '\0');
-  file.read(text.data(), kMaxFileBytes + 1);
-  if (file.gcount() > kMaxFileBytes || file.bad()) {
-    return Fail(Code::kInvalidArgument, "profile '" + path + "' is not a file of at most 1 MiB");
-  }
-  text.resize(static_cast<size_t>(file.gcount()));
-  return text;
-}
+constexpr size_t kMaxFileBytes = 1 << 20;
 
 std::string_view Stem(std::string_view file) {
   return file.substr(0, file.size() - kSuffix.size());
@@ -71,7 +58,7 @@ Result<Profile> ParseProfile(std::string_view yaml, std::string_view file_name) 
 
 Result<Profile> LoadProfile(std::string_view name_or_path) {
   if (name_or_path.find('/') != std::string_view::npos || name_or_path.ends_with(kSuffix)) {
-    auto text = ReadFile(std::string(name_or_path));
+    auto text = ReadFile(std::string(name_or_path), kMaxFileBytes);
     if (!text) return std::unexpected(std::move(text.error()));
     return ParseProfile(*text, name_or_path);
   }

@@ -15,7 +15,6 @@
 namespace penstock::wire {
 namespace {
 
-constexpr size_t kMaxTextBytes = 4u << 20;
 constexpr size_t kMaxTreeBytes = 16u << 20;  // scalars after aliases are expanded
 constexpr size_t kMaxNodes = 200'000;
 constexpr size_t kMaxDepth = 64;
@@ -255,11 +254,11 @@ const YamlNode* YamlNode::Find(std::string_view key) const {
 }
 
 Result<YamlNode> ParseYaml(std::string_view text, std::string_view file_name) {
-  if (text.size() > kMaxTextBytes) {
+  if (text.size() > kMaxYamlBytes) {
     return Fail(Code::kInvalidArgument,
                 Located(file_name, 1, 1,
                         "the text has " + std::to_string(text.size()) + " bytes, more than " +
-                            std::to_string(kMaxTextBytes)));
+                            std::to_string(kMaxYamlBytes)));
   }
   if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);
   if (auto bad = FindBadByte(text, file_name)) {

@@ -38,7 +38,8 @@ struct YamlEntry {
   YamlNode second;  // the value
 };
 
-// Limits: 4 MiB of text, 64 levels, 200,000 nodes. Errors read "FILE:LINE:COLUMN: what".
+inline constexpr size_t kMaxYamlBytes = 4u << 20;
+// Limits: kMaxYamlBytes of text, 64 levels, 200,000 nodes. Errors read "FILE:LINE:COLUMN: what".
 Result<YamlNode> ParseYaml(std::string_view text, std::string_view file_name);
 
 // "FILE:LINE:COLUMN: message" for a node of that file.
