@@ -1,4 +1,5 @@
 // penstock: one program, one command per file.
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <span>
@@ -51,6 +52,8 @@ void PrintHelp(std::FILE* out) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  // Whoever reads the log may go: writing to it fails then, and nothing else does.
+  std::signal(SIGPIPE, SIG_IGN);
   if (argc < 2) {
     PrintHelp(stderr);
     return 2;
