@@ -167,8 +167,7 @@ Result<Plan> MakePlan(const Flags& flags) {
   return plan;
 }
 
-// Servers share a port with others of the same user (SO_REUSEPORT), so a second demonstration would
-// take half of the first one's requests. A socket that does not share finds that out.
+// Before anything is started, and with the flag that chooses another port.
 Result<> CheckPort(uint16_t port, std::string_view flag) {
   if (port == 0) return {};
   sockaddr_in address{};

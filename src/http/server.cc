@@ -135,22 +135,15 @@ class ServerImpl final : public Server {
                 const std::function<std::unique_ptr<Handler>(net::Loop&)>& make_handler) {
     auto address = net::ResolveNow(host, port);
     if (!address) return std::unexpected(address.error());
-    std::vector<int> descriptors;
-    for (size_t i = 0; i < loops_.size(); ++i) {
-      auto fd = net::BindListener(*address);
-      if (!fd) {
-        for (const int bound : descriptors) ::close(bound);
-        return std::unexpected(fd.error());
-      }
-      if (i == 0) address->set_port(port_ = net::PortOf(*fd));
-      descriptors.push_back(*fd);
-    }
+    const auto descriptors = net::BindListeners(*address, loops_.size());
+    if (!descriptors) return std::unexpected(descriptors.error());
+    port_ = net::PortOf(descriptors->front());
     for (size_t i = 0; i < loops_.size(); ++i) {
       net::Loop& loop = loops_.at(i);
       parts_.push_back(std::make_unique<ServerLoop>(loop, options_, make_handler(loop)));
     }
     for (size_t i = 0; i < loops_.size(); ++i)
-      loops_.at(i).RunAndWait([this, i, &descriptors] { parts_[i]->Listen(descriptors[i]); });
+      loops_.at(i).RunAndWait([this, i, &descriptors] { parts_[i]->Listen((*descriptors)[i]); });
     return {};
   }
 

@@ -122,7 +122,7 @@ class Server {
  public:
   // Listens on host:port (port 0: any free one) on every loop of the pool, SO_REUSEPORT.
   // `make_handler` is called once per loop, on the calling thread; handlers live as long as the
-  // server. kUnavailable names the address that cannot be bound.
+  // server. kUnavailable names the address that cannot be bound or that another server has.
   static Result<std::unique_ptr<Server>> Create(
       net::LoopPool& loops, std::string_view host, uint16_t port, ServerOptions options,
       std::function<std::unique_ptr<Handler>(net::Loop&)> make_handler);

@@ -22,21 +22,41 @@ constexpr int kBacklog = 4096;
 // Between two tries when the process has no descriptor left.
 constexpr Duration kRetryDelay = milliseconds(50);
 
-}  // namespace
+enum class Port { kIsFree, kIsOurs };
 
-Result<int> BindListener(const Address& address) {
+Result<int> BindOne(const Address& address, Port port) {
   const int fd = ::socket(address.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   const int on = 1;
+  const auto share = [&] {
+    return ::setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) == 0;
+  };
+  // The first socket is bound before it shares the port: so the system finds whoever has it.
   if (fd >= 0 && ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
-      ::setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) == 0 &&
+      (port == Port::kIsFree || share()) &&
       ::bind(fd, reinterpret_cast<const sockaddr*>(&address.storage), address.size) == 0 &&
-      ::listen(fd, kBacklog) == 0) {
+      (port == Port::kIsOurs || share()) && ::listen(fd, kBacklog) == 0) {
     return fd;
   }
   const int error = errno;
   if (fd >= 0) ::close(fd);
   return Fail(Code::kUnavailable, "cannot listen on " + address.host() + " port " +
                                       std::to_string(address.port()) + ": " + std::strerror(error));
+}
+
+}  // namespace
+
+Result<std::vector<int>> BindListeners(Address address, size_t count) {
+  std::vector<int> descriptors;
+  while (descriptors.size() < count) {
+    auto fd = BindOne(address, descriptors.empty() ? Port::kIsFree : Port::kIsOurs);
+    if (!fd) {
+      for (const int bound : descriptors) ::close(bound);
+      return std::unexpected(fd.error());
+    }
+    if (descriptors.empty()) address.set_port(PortOf(*fd));
+    descriptors.push_back(*fd);
+  }
+  return descriptors;
 }
 
 uint16_t PortOf(int fd) {

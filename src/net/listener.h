@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <memory>
+#include <vector>
 
 #include "core/result.h"
 #include "net/address.h"
@@ -12,9 +13,11 @@
 
 namespace penstock::net {
 
-// Makes a listening socket with SO_REUSEPORT, so that every loop can have its own. Returns its
-// descriptor. On any thread.
-Result<int> BindListener(const Address& address);
+// Makes `count` listening sockets on one port, so that every loop can have its own (SO_REUSEPORT;
+// port 0: any free one, the same for all). A port that anybody else listens on is refused, also by
+// the same user with SO_REUSEPORT: two programs would get a part of each other's connections.
+// Returns the descriptors. On any thread. REQUIRES: count > 0.
+Result<std::vector<int>> BindListeners(Address address, size_t count);
 // The port that a socket is bound to.
 uint16_t PortOf(int fd);
 

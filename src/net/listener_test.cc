@@ -16,7 +16,7 @@ namespace {
 class ListenerTest : public ::testing::Test {
  protected:
   ListenerTest() {
-    fd = *BindListener(*ParseAddress("127.0.0.1", 0));
+    fd = BindListeners(*ParseAddress("127.0.0.1", 0), 1)->front();
     address = *ParseAddress("127.0.0.1", PortOf(fd));
   }
   ~ListenerTest() override {
@@ -131,16 +131,23 @@ TEST_F(ListenerTest, LoopMayEndBeforeTheListenerIsUsed) {
   other.reset();
 }
 
-TEST_F(ListenerTest, SeveralLoopsShareAPort) {
-  const auto second = BindListener(address);
-  ASSERT_TRUE(second);
-  EXPECT_EQ(PortOf(*second), address.port());
-  ::close(*second);
+TEST_F(ListenerTest, PortThatSomebodyListensOnIsRefused) {
+  const auto rival = BindListeners(address, 2);
+  ASSERT_FALSE(rival);
+  EXPECT_TRUE(rival.error().message.ends_with(": Address already in use")) << rival.error().message;
   ::close(fd);
 }
 
-TEST(BindListener, SaysWhyNot) {
-  const auto bound = BindListener(*ParseAddress("192.0.2.1", 80));  // not an address of ours
+TEST(BindListeners, SeveralLoopsShareAPort) {
+  const auto all = BindListeners(*ParseAddress("127.0.0.1", 0), 3);
+  ASSERT_TRUE(all);
+  ASSERT_EQ(all->size(), 3u);
+  for (const int one : *all) EXPECT_EQ(PortOf(one), PortOf(all->front()));
+  for (const int one : *all) ::close(one);
+}
+
+TEST(BindListeners, SaysWhyNot) {
+  const auto bound = BindListeners(*ParseAddress("192.0.2.1", 80), 1);  // not an address of ours
   ASSERT_FALSE(bound);
   EXPECT_EQ(bound.error().code, Code::kUnavailable);
   EXPECT_TRUE(bound.error().message.starts_with("cannot listen on 192.0.2.1 port 80: "))

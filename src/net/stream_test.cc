@@ -75,7 +75,7 @@ class Probe final : public Stream {
 class StreamTest : public ::testing::Test {
  protected:
   StreamTest() {
-    const int listener = *BindListener(*ParseAddress("127.0.0.1", 0));
+    const int listener = BindListeners(*ParseAddress("127.0.0.1", 0), 1)->front();
     listening_ = *ParseAddress("127.0.0.1", PortOf(listener));
     listener_ = listener;
     stream = new Probe(loop);
@@ -142,7 +142,7 @@ TEST_F(StreamTest, ConnectsReadsAndWrites) {
 }
 
 TEST_F(StreamTest, RefusedConnectionIsTold) {
-  const int unused = *BindListener(*ParseAddress("127.0.0.1", 0));
+  const int unused = BindListeners(*ParseAddress("127.0.0.1", 0), 1)->front();
   const Address address = *ParseAddress("127.0.0.1", PortOf(unused));
   ::close(unused);
   Ref<Probe> client(new Probe(loop));
@@ -158,7 +158,7 @@ TEST_F(StreamTest, RefusedConnectionIsTold) {
 }
 
 TEST_F(StreamTest, MayConnectAgainAfterClose) {
-  const int unused = *BindListener(*ParseAddress("127.0.0.1", 0));
+  const int unused = BindListeners(*ParseAddress("127.0.0.1", 0), 1)->front();
   const Address address = *ParseAddress("127.0.0.1", PortOf(unused));
   ::close(unused);
   Ref<Probe> client(new Probe(loop));
@@ -516,7 +516,7 @@ TEST(Stream, LoopThatGoesTakesTheStreamsThatWaitWithIt) {
   char bytes[16];
   {
     Loop loop;
-    const int listener = *BindListener(*ParseAddress("127.0.0.1", 0));
+    const int listener = BindListeners(*ParseAddress("127.0.0.1", 0), 1)->front();
     const Address address = *ParseAddress("127.0.0.1", PortOf(listener));
     for (int i = 0; i < 6; ++i) {
       Ref<Probe> probe(new Probe(loop, &alive));
