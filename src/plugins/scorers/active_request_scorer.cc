@@ -12,6 +12,7 @@ class ActiveRequestScorer : public sched::Scorer {
     int64_t idle_threshold = 0;
     double max_busy_score = 1.0;
     std::string request_timeout;
+    std::string producer;
     template <class V>
     void Describe(V& v) {
       v.Field("idleThreshold", idle_threshold,
@@ -23,13 +24,16 @@ class ActiveRequestScorer : public sched::Scorer {
       v.Field("requestTimeout", request_timeout,
               {.text = "Without effect: every end of a request is seen.",
                .deprecated = "leave it out."});
+      v.Field("inFlightLoadProducerName", producer,
+              {.text = "Producer of the load; the default one when empty."});
     }
   };
   explicit ActiveRequestScorer(const Params& params)
       : idle_(static_cast<float>(params.idle_threshold)),
-        busy_(static_cast<float>(params.max_busy_score)) {}
+        busy_(static_cast<float>(params.max_busy_score)),
+        producer_(params.producer) {}
 
-  std::vector<sched::Need> Needs() override { return {{sched::DataKey::kInFlightLoad, ""}}; }
+  std::vector<sched::Need> Needs() override { return {{sched::DataKey::kInFlightLoad, producer_}}; }
 
   void Score(const sched::RequestContext&, const model::EndpointColumns& columns,
              const Mask& candidates, std::span<float> scores) const override {
@@ -45,6 +49,7 @@ class ActiveRequestScorer : public sched::Scorer {
  private:
   const float idle_;
   const float busy_;
+  const std::string producer_;
 };
 
 }  // namespace

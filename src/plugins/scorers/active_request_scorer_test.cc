@@ -42,6 +42,14 @@ TEST(ActiveRequestScorer, AllIdleScoreOne) {
   EXPECT_THAT(Scores(*Made<Scorer>("active-request-scorer"), pool), Each(1));
 }
 
+TEST(ActiveRequestScorer, ReadsTheLoadOfTheProducerThatIsNamed) {
+  EXPECT_EQ(Made<Scorer>("active-request-scorer", "{inFlightLoadProducerName: mine}")
+                ->Needs()
+                .at(0)
+                .producer,
+            "mine");
+}
+
 TEST(ActiveRequestScorer, TheBusiestIsACandidate) {
   TestPool pool(3);
   pool.columns.in_flight_requests = {1, 2, 100};
