@@ -17,6 +17,7 @@ namespace {
 
 using sched::DataKey;
 
+constexpr uint32_t kDefaultBlockSizeTokens = 16;
 constexpr uint32_t kLeastBlockSizeTokens = 64;
 constexpr uint32_t kMostBlockSizeTokens = 65536;
 constexpr size_t kBytesPerToken = 4;
@@ -27,8 +28,13 @@ class ApproxPrefixCacheProducer : public sched::Producer {
  public:
   struct Params {
     bool auto_tune = true;
-    uint32_t block_size_tokens = 16;
+    uint32_t block_size_tokens = kDefaultBlockSizeTokens;
     std::optional<uint32_t> block_size;
+    // The older name counts only where the newer one stands at its default.
+    uint32_t ConfiguredBlockSize() const {
+      return block_size_tokens == kDefaultBlockSizeTokens ? block_size.value_or(block_size_tokens)
+                                                          : block_size_tokens;
+    }
     uint64_t max_prefix_tokens_to_match = 131072;
     uint64_t max_prefix_blocks_to_match = 2048;
     uint32_t lru_capacity_per_server = 31250;
@@ -63,7 +69,7 @@ class ApproxPrefixCacheProducer : public sched::Producer {
 
   explicit ApproxPrefixCacheProducer(Params params)
       : params_(std::move(params)),
-        configured_block_size_(params_.block_size.value_or(params_.block_size_tokens)),
+        configured_block_size_(params_.ConfiguredBlockSize()),
         block_size_tokens_(std::max(kLeastBlockSizeTokens, configured_block_size_)),
         index_(params_.lru_capacity_per_server) {}
 

@@ -123,6 +123,7 @@ TEST(ApproxPrefixCacheProducer, BlockSizeIsTheEnginesOrTheConfiguredOneButAtLeas
   EXPECT_EQ(block_size("{blockSizeTokens: 128}", 16), 64u);
   EXPECT_EQ(block_size("{blockSizeTokens: 128, autoTune: false}", 256), 128u);
   EXPECT_EQ(block_size("{blockSize: 96}", 0), 96u);
+  EXPECT_EQ(block_size("{blockSize: 96, blockSizeTokens: 128}", 0), 128u);
 }
 
 TEST(ApproxPrefixCacheProducer, AnEnginesCacheSizeIsConvertedToItsBlocks) {
