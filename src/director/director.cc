@@ -126,7 +126,7 @@ bool Flight::OnTryFailed(TryFailure failure, Time now) {
 void Flight::OnFirstChunk(Time now) {
   if (ended_ || first_chunk_) return;
   first_chunk_ = true;
-  ReleaseTokens();
+  if (!lane_.director_.scheduler_->ChargesTheAnswer()) ReleaseTokens();
   record_->ttft_s = ToSeconds(now - record_->arrived);
 }
 

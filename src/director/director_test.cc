@@ -72,7 +72,10 @@ class FewestRequests : public sched::Scheduler {
   bool NeedsMetrics() const override { return false; }
   std::vector<std::string> Describe() const override { return {}; }
 
+  bool ChargesTheAnswer() const override { return charges_the_answer; }
+
   bool drain = false;
+  bool charges_the_answer = false;
   std::atomic<int> picked = 0;
   std::function<void(const model::EndpointInfo&)> on_changed;
   Mutex mutex;  // for the tests with threads
@@ -134,6 +137,16 @@ TEST(Director, ClaimsAtThePickAndReleasesTokensAtTheFirstChunk) {
   EXPECT_EQ(record->end, EndKind::kComplete);
   EXPECT_DOUBLE_EQ(record->ttft_s, 0.005);
   EXPECT_DOUBLE_EQ(record->e2e_s, 0.009);
+}
+
+TEST(Director, TokensThatStandForTheAnswerStayUntilTheEnd) {
+  Rig rig(1);
+  rig.scheduler->charges_the_answer = true;
+  Arrival a = rig.Arrive();
+  a.flight->OnFirstChunk(Time());
+  EXPECT_EQ(rig.Tokens(0), 10);
+  a.flight->OnEnd(EndKind::kComplete, 200, "", {}, Time());
+  EXPECT_EQ(rig.Tokens(0), 0);
 }
 
 TEST(Director, SimultaneousRequestsDoNotHerd) {

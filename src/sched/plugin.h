@@ -178,6 +178,8 @@ class ChargeRule : public virtual Plugin {
  public:
   virtual int64_t TokensToCharge(const RequestContext&, const model::EndpointColumns&,
                                  uint32_t column) const = 0;
+  // Whether they stay until the request ends instead: when they stand for the answer too.
+  virtual bool ChargesTheAnswer() const { return false; }
 };
 
 }  // namespace penstock::sched

@@ -85,6 +85,10 @@ class SchedulerImpl : public Scheduler {
         0, static_cast<int64_t>(context.input_tokens) - static_cast<int64_t>(matched));
   }
 
+  bool ChargesTheAnswer() const override {
+    return wiring_.charge != nullptr && wiring_.charge->ChargesTheAnswer();
+  }
+
   void OnPicked(RequestContext& context, const model::EndpointColumns& columns,
                 const Picked& picked) override {
     for (Plugin* plugin : wiring_.active) plugin->OnPicked(context, columns, picked);

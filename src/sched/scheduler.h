@@ -102,6 +102,8 @@ class Scheduler {
   // input tokens when that producer is not configured).
   virtual int64_t TokensToCharge(const RequestContext&, const model::EndpointColumns&,
                                  uint32_t column) const = 0;
+  // Whether they are charged until the request ends, instead of until its first chunk.
+  virtual bool ChargesTheAnswer() const { return false; }
 
   // Broadcasts to all instances.
   virtual void OnPicked(RequestContext&, const model::EndpointColumns&, const Picked&) = 0;

@@ -1,7 +1,7 @@
 // The load that each endpoint has from requests sent by us, and what this request would add.
 //
 // The ledgers themselves are the director's; it charges what TokensToCharge says at the pick and
-// releases it at the first chunk or the end.
+// releases it at the first chunk, or at the end when it stands for the answer too.
 #include <algorithm>
 #include <cmath>
 
@@ -24,8 +24,9 @@ class InflightLoadProducer : public sched::Producer, public sched::ChargeRule {
     bool sync_cross_replica_state = true;
     template <class V>
     void Describe(V& v) {
-      v.Field("addEstimatedOutputTokens", add_estimated_output_tokens,
-              {.text = "Charge an estimate of the answer's tokens too."});
+      v.Field(
+          "addEstimatedOutputTokens", add_estimated_output_tokens,
+          {.text = "Charge an estimate of the answer's tokens too, all until the request ends."});
       v.Field("outputRatio", output_ratio,
               {.text = "Estimated output tokens per input token.", .min = 0, .max = 1000});
       v.Field("maxEstimatedOutputTokens", max_estimated_output_tokens,
@@ -48,10 +49,11 @@ class InflightLoadProducer : public sched::Producer, public sched::ChargeRule {
   void Produce(const sched::RequestContext& context,
                model::EndpointColumns& columns) const override {
     const float tokens = static_cast<float>(context.input_tokens);
+    const float answer = static_cast<float>(OutputTokens(context));
     const size_t size = columns.size();
     const model::PrefixColumn* prefix = Prefix(columns);
     if (prefix == nullptr) {
-      columns.uncached_tokens.assign(size, tokens);
+      columns.uncached_tokens.assign(size, tokens + answer);
       return;
     }
     columns.uncached_tokens.resize(size);
@@ -59,7 +61,9 @@ class InflightLoadProducer : public sched::Producer, public sched::ChargeRule {
     const float* const matched = prefix->matched_blocks.data();
     float* const uncached = columns.uncached_tokens.data();
     // The last block of a prompt may be shorter than the others: never below zero.
-    for (size_t i = 0; i < size; ++i) uncached[i] = std::max(0.0F, tokens - matched[i] * block);
+    for (size_t i = 0; i < size; ++i) {
+      uncached[i] = std::max(0.0F, tokens - matched[i] * block) + answer;
+    }
   }
 
   int64_t TokensToCharge(const sched::RequestContext& context,
@@ -71,6 +75,7 @@ class InflightLoadProducer : public sched::Producer, public sched::ChargeRule {
     }
     return std::max<int64_t>(0, tokens) + OutputTokens(context);
   }
+  bool ChargesTheAnswer() const override { return params_.add_estimated_output_tokens; }
 
  private:
   const model::PrefixColumn* Prefix(const model::EndpointColumns& columns) const {
@@ -102,7 +107,9 @@ sched::PluginType InflightLoadProducerType() {
       "that this request would add.");
   type.formula =
       "uncached = max(0, input tokens - matched blocks x block size); charged at the pick, "
-      "released at the first chunk; [+ min(round(input x outputRatio), bounds)]";
+      "released at the first chunk; with addEstimatedOutputTokens + min(round(input x "
+      "outputRatio), "
+      "bounds), released at the end";
   type.default_producer_of = {DataKey::kInFlightLoad};
   return type;
 }

@@ -78,5 +78,15 @@ TEST(InflightLoadProducer, ChargesTheEstimatedAnswerWhenToldTo) {
   EXPECT_EQ(charge("{addEstimatedOutputTokens: true, maxEstimatedOutputTokens: 50}", 100), 50);
 }
 
+TEST(InflightLoadProducer, AnEstimatedAnswerCountsAsLoadUntilTheEnd) {
+  TestPool pool(2);
+  pool.SetPrefix(4, {4, 0});
+  const WithPrefix made("{addEstimatedOutputTokens: true, outputRatio: 1}");
+  made.producer->Produce(Asking(200), pool.columns);
+  EXPECT_THAT(pool.columns.uncached_tokens, ElementsAre(200, 400));
+  EXPECT_TRUE(made.rule->ChargesTheAnswer());
+  EXPECT_FALSE(WithPrefix().rule->ChargesTheAnswer());
+}
+
 }  // namespace
 }  // namespace penstock::plugins
