@@ -133,7 +133,7 @@ void Relay::EndFlight(director::EndKind kind, int status, std::string_view reaso
   if (kind == director::EndKind::kComplete && status < 400) return;
   const std::string_view code =
       kind == director::EndKind::kComplete ? "ModelServerError" : director::EndKindName(kind);
-  metrics.OnError(flight_->context().request.model, "default-flow", code);
+  metrics.OnError(series_, code);
 }
 
 // --- the client's side

@@ -110,12 +110,12 @@ RequestMetrics::~RequestMetrics() = default;
 std::unique_ptr<RequestSeries> RequestMetrics::MakeSeries(std::string_view m, std::string_view f) {
   const std::string_view p = kPriority;
   return std::unique_ptr<RequestSeries>(new RequestSeries{
-      requests_.With({m, m, f, p}), running_.With({m, m, f, p}), duration_.With({m, m, f, p}),
-      request_bytes_.With({m, m, f, p}), response_bytes_.With({m, m, f, p}),
-      input_tokens_.With({m, m, f, p}), cached_tokens_.With({m, m, f, p}),
-      output_tokens_.With({m, m, f, p}), normalized_tpot_.With({m, m, f, p}),
-      ttft_.With({m, m, f, p, "true"}), ttft_.With({m, m, f, p, "false"}), tpot_.With({m, m, f, p}),
-      itl_.With({m, m, f, p})});
+      std::string(m), std::string(f), requests_.With({m, m, f, p}), running_.With({m, m, f, p}),
+      duration_.With({m, m, f, p}), request_bytes_.With({m, m, f, p}),
+      response_bytes_.With({m, m, f, p}), input_tokens_.With({m, m, f, p}),
+      cached_tokens_.With({m, m, f, p}), output_tokens_.With({m, m, f, p}),
+      normalized_tpot_.With({m, m, f, p}), ttft_.With({m, m, f, p, "true"}),
+      ttft_.With({m, m, f, p, "false"}), tpot_.With({m, m, f, p}), itl_.With({m, m, f, p})});
 }
 
 RequestSeries& RequestMetrics::Cache::Find(std::string_view model, std::string_view fairness_id) {

@@ -19,6 +19,8 @@ namespace penstock::proxy {
 
 // The series of one (model, fairness id) pair; references stay valid for ever.
 struct RequestSeries {
+  std::string model;
+  std::string fairness_id;
   telemetry::Counter& requests;
   telemetry::Gauge& running;
   telemetry::Histogram& duration;
@@ -56,6 +58,9 @@ class RequestMetrics {
              uint64_t response_bytes);
   // One more error under `code` (a short word); `model` may be "".
   void OnError(std::string_view model, std::string_view fairness_id, std::string_view code);
+  void OnError(const RequestSeries& series, std::string_view code) {
+    OnError(series.model, series.fairness_id, code);
+  }
   void OnClientError(std::string_view code) { client_errors_.With({code}).Add(); }
   void OnRetry(std::string_view reason) { retries_.With({reason}).Add(); }
   void OnEngineFailure(std::string_view kind) { engine_failures_.With({kind}).Add(); }

@@ -207,6 +207,15 @@ def test_retries_stay_inside_their_budget(fakes, start_gateway):
     assert 200 <= retries <= 200 + asked * 0.2 + 1
 
 
+def test_errors_count_under_the_fairness_id_of_their_request(fake, start_gateway):
+    fake.answer = unary(500, b"{}")
+    gateway = start_gateway([fake.url])
+    gateway.wait_healthy(fake.address)
+    assert gateway.post(CHAT, ask(), {"x-llm-d-inference-fairness-id": "tenant"}).status == 500
+    for name in ("llm_d_epp_request_total", "llm_d_epp_request_error_total"):
+        assert gateway.metric(name, fairness_id="tenant") == gateway.metric(name) == 1, name
+
+
 def test_4xx_never_counts_against_an_engine(fake, start_gateway):
     gateway = start_gateway([fake.url])
     gateway.wait_healthy(fake.address)
