@@ -259,7 +259,8 @@ def test_decision_says_what_was_known_and_what_happened(fleet):
     assert len(picked) == 1 and picked[0]["endpoint"] == attempt["endpoint"]
     listed = fleet.admin_get("/debug/decisions").json()
     listed = listed["decisions"] if isinstance(listed, dict) else listed
-    assert response.headers["x-request-id"] in [d["request_id"] for d in listed]
+    why = {d["request_id"]: d["why"] for d in listed}[response.headers["x-request-id"]]
+    assert "prompt block" in why and why.endswith("; sticky"), why
 
 
 def test_unknown_decision_is_404(fleet):
