@@ -132,7 +132,7 @@ TEST_F(DiscoveryTest, DeletedFileKeepsTheEndpointsAndIsToldOnce) {
   std::filesystem::remove(config_.endpoints_file);
   ASSERT_TRUE(Eventually([&] { return Errors() == 1; }));
   EXPECT_EQ(Present(), Names{"a"});
-  folder_.Write("endpoints.yaml", "endpoints: [{url: 'http://10.0.0.2:1', name: b}]");
+  folder_.Replace("endpoints.yaml", "endpoints: [{url: 'http://10.0.0.2:1', name: b}]");
   EXPECT_TRUE(Eventually([&] { return Present() == Names{"b"}; }));
   EXPECT_EQ(Errors(), 1u);
 }
