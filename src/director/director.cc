@@ -235,7 +235,7 @@ bool Lane::Decide(Flight& flight, Time now, Rejection* rejection) {
   flight.Claim(endpoint.slot,
                std::max<int64_t>(0, scheduler.TokensToCharge(flight.context_, columns_, column)));
   ++flight.tries_;
-  scheduler.OnPicked(flight.context_, columns_, {column, endpoint.slot, now});
+  scheduler.OnPicked(flight.context_, columns_, {column, endpoint.slot, now, &decision_.scored});
   return true;
 }
 

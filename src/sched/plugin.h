@@ -69,6 +69,7 @@ struct Picked {
   uint32_t column = 0;  // index in the columns' pool snapshot
   uint32_t slot = 0;
   Time now;
+  const Mask* scored = nullptr;  // whom the filters had left to choose from; nullptr: everybody
 };
 
 // A number that a plugin shows to /metrics, by the metric's name without prefix.
@@ -145,6 +146,7 @@ struct ProfileResult {
   std::string_view profile;
   bool ok = false;
   std::vector<uint32_t> picks;  // column indices in order of preference
+  Mask scored;                  // whom the filters left
 };
 
 // Chooses which profiles run for a request. Called again with the results so far until it returns

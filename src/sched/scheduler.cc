@@ -255,6 +255,7 @@ void SchedulerImpl::Schedule(const RequestContext& context, const model::Endpoin
       result.ok = RunProfile(profile, context, columns, candidates, random, workspace,
                              trace == nullptr ? nullptr : &Reuse(trace->profiles, runs),
                              &result.picks, &drained_by);
+      result.scored = workspace.mask;
       ++runs;
     }
     const std::span<const ProfileResult> all(results.data(), runs);
@@ -262,6 +263,7 @@ void SchedulerImpl::Schedule(const RequestContext& context, const model::Endpoin
     if (primary < runs && results[primary].ok) {
       out->verdict = Verdict::kPicked;
       out->picks.assign(results[primary].picks.begin(), results[primary].picks.end());
+      out->scored = results[primary].scored;
     } else {
       out->verdict = Verdict::kFilteredOut;
       out->drained_by = drained_by;

@@ -77,6 +77,7 @@ struct Decision {
   Verdict verdict = Verdict::kNoCandidates;
   std::string_view drained_by;  // the filter that left nobody
   std::vector<uint32_t> picks;  // of the primary profile: column indices in order of preference
+  Mask scored;                  // whom its filters left
 };
 
 class Scheduler {

@@ -260,7 +260,10 @@ TEST_F(SchedulerTest, FiltersRunInOrderUntilNobodyIsLeft) {
   EXPECT_TRUE(trace.profiles[0].filters[0].after.Empty());
 
   script.keeps["filter-a"] = {1, 2};
-  EXPECT_THAT(Run(&trace).picks, ElementsAre(1));
+  const Decision picked = Run(&trace);
+  EXPECT_THAT(picked.picks, ElementsAre(1));
+  EXPECT_EQ(picked.scored.Count(), 1u);
+  EXPECT_TRUE(picked.scored.Test(1));
   ASSERT_EQ(trace.profiles[0].filters.size(), 2u);
   EXPECT_EQ(trace.profiles[0].filters[0].after.Count(), 2u);
   EXPECT_EQ(trace.profiles[0].filters[1].after.Count(), 1u);

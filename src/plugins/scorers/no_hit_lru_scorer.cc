@@ -1,5 +1,5 @@
-// Spreads prompts that nobody has cached over the endpoints that took such a prompt longest ago.
-// Neutral for prompts that somebody has.
+// Spreads prompts that no candidate has cached over those that took such a prompt longest ago.
+// Neutral for prompts that some candidate has.
 //
 // THREADS: lock-free: one atomic stamp per slot.
 #include <algorithm>
@@ -41,7 +41,7 @@ class NoHitLruScorer : public sched::Scorer {
 
   void OnPicked(sched::RequestContext&, const model::EndpointColumns& columns,
                 const sched::Picked& picked) override {
-    if (picked.slot >= kMaxSlots || IsHit(columns)) return;
+    if (picked.slot >= kMaxSlots || IsHit(columns, picked.scored)) return;
     used_at_[picked.slot].store(clock_.fetch_add(1, std::memory_order_relaxed) + 1,
                                 std::memory_order_relaxed);
   }
@@ -51,9 +51,16 @@ class NoHitLruScorer : public sched::Scorer {
   uint64_t MaxBytes() const override { return kMaxSlots * sizeof(uint64_t); }
 
  private:
-  bool IsHit(const model::EndpointColumns& columns) const {
+  // Whether one of the candidates, or anybody, has a block.
+  bool IsHit(const model::EndpointColumns& columns, const Mask* candidates) const {
     const std::vector<float>& matched = columns.prefix[prefix_].matched_blocks;
-    return std::any_of(matched.begin(), matched.end(), [](float n) { return n > 0.0F; });
+    bool is_hit = false;
+    if (candidates == nullptr) {
+      for (const float n : matched) is_hit |= n > 0.0F;
+    } else {
+      candidates->ForEach([&](size_t i) { is_hit |= matched[i] > 0.0F; });
+    }
+    return is_hit;
   }
 
   const size_t lru_size_;
@@ -65,7 +72,7 @@ class NoHitLruScorer : public sched::Scorer {
 
 void NoHitLruScorer::Score(const sched::RequestContext&, const model::EndpointColumns& columns,
                            const Mask& candidates, std::span<float> scores) const {
-  if (IsHit(columns)) {
+  if (IsHit(columns, &candidates)) {
     std::fill(scores.begin(), scores.end(), 0.5F);
     return;
   }
@@ -95,7 +102,7 @@ sched::PluginType NoHitLruScorerType() {
   auto type = sched::MakeType<NoHitLruScorer>(
       "no-hit-lru-scorer", sched::Kind::kScorer,
       "Spreads prompts that nobody has cached over the endpoints that took one longest ago.");
-  type.formula = "somebody has a block: 0.5 for all; else 1 - rank / (n - 1), oldest first";
+  type.formula = "a candidate has a block: 0.5 for all; else 1 - rank / (n - 1), oldest first";
   return type;
 }
 

@@ -54,6 +54,20 @@ TEST(NoHitLruScorer, LearnsFromColdRequestsOnly) {
   EXPECT_THAT(Scores(*scorer, pool), ElementsAre(1, 0));
 }
 
+TEST(NoHitLruScorer, ABlockOfWhoIsNoCandidateIsNoHit) {
+  TestPool pool(3);
+  pool.SetPrefix(4, {0, 0, 3});
+  pool.all.Clear(2);
+  const Made<Scorer> scorer("no-hit-lru-scorer");
+  sched::RequestContext context;
+  sched::Picked picked = pool.Pick(0);
+  picked.scored = &pool.all;
+  scorer->OnPicked(context, pool.columns, picked);
+  const std::vector<float> scores = Scores(*scorer, pool);
+  EXPECT_EQ(scores[0], 0);
+  EXPECT_EQ(scores[1], 1);
+}
+
 TEST(NoHitLruScorer, RemembersAsManyEndpointsAsItIsTold) {
   TestPool pool(3);
   pool.SetPrefix(4, {0, 0, 0});
