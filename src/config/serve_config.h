@@ -92,7 +92,8 @@ struct LimitsConfig {
     v.Field("maxEndpoints", max_endpoints,
             {.text = "Endpoints in the pool.", .min = 1, .max = 16384});
     v.Field("decisionLogBytes", decision_log_bytes,
-            {.text = "Memory of the decision log; the oldest records go first.",
+            {.text = "Memory of the decision log, with the pool states it refers to; the oldest "
+                     "records go first.",
              .unit = "bytes",
              .min = 65536,
              .max = 17179869184.0});

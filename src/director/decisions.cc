@@ -58,14 +58,34 @@ void DecisionLog::Add(std::shared_ptr<const DecisionRecord> record) {
   std::vector<std::shared_ptr<const DecisionRecord>> dropped;
   MutexLock lock(mutex_);
   ++total_;
-  if (size > max_bytes_) return;
-  while (!ring_.empty() && (bytes_ + size > max_bytes_ || ring_.size() >= max_records_)) {
+  Hold(*record);
+  ring_.emplace_back(std::move(record), size);
+  bytes_ += size;
+  while (bytes_ > max_bytes_ || ring_.size() > max_records_) {  // the new one too, if need be
     bytes_ -= ring_.front().second;
+    LetGo(*ring_.front().first);
     dropped.push_back(std::move(ring_.front().first));
     ring_.pop_front();
   }
-  ring_.emplace_back(std::move(record), size);
-  bytes_ += size;
+}
+
+void DecisionLog::Hold(const DecisionRecord& record) {
+  for (const Attempt& attempt : record.attempts) {
+    if (attempt.pool == nullptr) continue;
+    HeldPool& pool = pools_[attempt.pool.get()];
+    if (pool.records++ > 0) continue;
+    pool.bytes = attempt.pool->bytes;
+    bytes_ += pool.bytes;
+  }
+}
+
+void DecisionLog::LetGo(const DecisionRecord& record) {
+  for (const Attempt& attempt : record.attempts) {
+    const auto pool = pools_.find(attempt.pool.get());
+    if (pool == pools_.end() || --pool->second.records > 0) continue;
+    bytes_ -= pool->second.bytes;
+    pools_.erase(pool);
+  }
 }
 
 std::vector<std::shared_ptr<const DecisionRecord>> DecisionLog::Latest(size_t limit) const {

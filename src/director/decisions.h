@@ -1,5 +1,6 @@
 // The record of decisions: what was known, what every plugin said, what was picked and what
-// happened. A ring with a byte budget; the oldest go first.
+// happened. A ring with a byte budget; the oldest go first. The snapshots of the pool that records
+// refer to are a part of it: an engine that comes and goes makes a new one every time.
 //
 // THREADS: internally locked; a loop adds, the admin server reads copies.
 #pragma once
@@ -79,8 +80,18 @@ class DecisionLog {
  private:
   const size_t max_bytes_;
   const size_t max_records_;
+  // A snapshot of the pool that records refer to. It lives as long as the last of them, so all of
+  // it counts, once.
+  struct HeldPool {
+    size_t records = 0;
+    size_t bytes = 0;
+  };
+  void Hold(const DecisionRecord& record) REQUIRES_LOCK(mutex_);
+  void LetGo(const DecisionRecord& record) REQUIRES_LOCK(mutex_);
+
   mutable Mutex mutex_;  // held for one insertion or one copy of pointers
   std::deque<std::pair<std::shared_ptr<const DecisionRecord>, size_t>> ring_ GUARDED_BY(mutex_);
+  std::unordered_map<const model::PoolSnapshot*, HeldPool> pools_ GUARDED_BY(mutex_);
   size_t bytes_ GUARDED_BY(mutex_) = 0;
   uint64_t total_ GUARDED_BY(mutex_) = 0;
 };

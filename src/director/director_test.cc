@@ -356,6 +356,36 @@ TEST(Fleet, ReportsOfASlotThatLeftAreIgnored) {
   EXPECT_TRUE(rig.fleet.snapshot().Get()->endpoints.empty());
 }
 
+TEST(DecisionLog, CountsTheStatesOfThePoolThatItKeepsAlive) {
+  const auto make_pool = [] {
+    auto pool = std::make_shared<model::PoolSnapshot>();
+    pool->endpoints.resize(1);
+    pool->endpoints[0].models_json = std::string(100'000, 'x');
+    pool->Index();
+    return pool;
+  };
+  const auto make_record = [](std::shared_ptr<const model::PoolSnapshot> pool) {
+    auto record = std::make_shared<DecisionRecord>();
+    for (int i = 0; i < 2; ++i) record->attempts.emplace_back().pool = pool;
+    return record;
+  };
+  DecisionLog log(350'000, 1000);
+  std::vector<std::weak_ptr<const model::PoolSnapshot>> pools;
+  for (int i = 0; i < 10; ++i) {
+    const auto pool = make_pool();
+    pools.push_back(pool);
+    for (int k = 0; k < 3; ++k) log.Add(make_record(pool));
+    EXPECT_LE(log.bytes(), log.max_bytes());
+  }
+  const auto alive =
+      std::count_if(pools.begin(), pools.end(), [](const auto& pool) { return !pool.expired(); });
+  EXPECT_EQ(alive, 3);
+  EXPECT_EQ(log.Latest(100).size(), 9u);  // of one state as many as there is room for
+  DecisionLog small(50'000, 1000);
+  small.Add(make_record(make_pool()));
+  EXPECT_EQ(small.bytes(), 0u);
+}
+
 TEST(DecisionLog, DropsTheOldestAtItsLimits) {
   DecisionLog log(1 << 20, 2);
   for (int i = 0; i < 3; ++i) {

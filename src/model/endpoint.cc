@@ -3,6 +3,24 @@
 #include <algorithm>
 
 namespace penstock::model {
+namespace {
+
+size_t BytesOf(const std::string& text) { return sizeof(text) + text.capacity(); }
+
+size_t BytesOf(const std::vector<std::string>& texts) {
+  size_t bytes = 0;
+  for (const std::string& text : texts) bytes += BytesOf(text);
+  return bytes;
+}
+
+size_t BytesOf(const EndpointInfo& endpoint) {
+  size_t bytes = sizeof(endpoint) + endpoint.models_json.capacity() + BytesOf(endpoint.models) +
+                 BytesOf(endpoint.lora.running) + BytesOf(endpoint.lora.waiting);
+  for (const auto& [key, value] : endpoint.spec.labels) bytes += BytesOf(key) + BytesOf(value);
+  return bytes;
+}
+
+}  // namespace
 
 void PoolSnapshot::Index() {
   static std::atomic<uint64_t> last_id{0};
@@ -35,6 +53,9 @@ void PoolSnapshot::Index() {
       }
     }
   }
+  bytes = sizeof(*this) + slots.capacity() * sizeof(uint32_t);
+  for (const EndpointInfo& endpoint : endpoints) bytes += BytesOf(endpoint);
+  for (const auto& [name, mask] : models) bytes += BytesOf(name) + sizeof(mask) + size / 8;
 }
 
 const Mask* PoolSnapshot::Serving(std::string_view model) const {

@@ -78,6 +78,7 @@ struct PoolSnapshot {
   std::vector<std::pair<std::string, Mask>> models;
   // Healthy endpoints whose models are not known: they may serve any.
   Mask models_unknown;
+  size_t bytes = 0;  // of memory, about
 
   // Fills everything that follows from `endpoints`, and gives the snapshot a new id.
   void Index();
