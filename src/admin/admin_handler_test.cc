@@ -27,6 +27,7 @@ class FakeExchange : public http::Exchange {
   }
   const http::RequestHead& head() const override { return head_; }
   std::string& body() override { return body_; }
+  void ReleaseBody() override { body_.clear(); }
   net::Loop& loop() override { std::abort(); }  // the admin port needs none
   std::string_view client_address() const override { return "127.0.0.1"; }
   Time received() const override { return Time() + seconds(10); }

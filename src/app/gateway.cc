@@ -43,6 +43,7 @@ http::ServerOptions GatewayServerOptions(const config::ServeConfig& config,
   options.name = "gateway";
   options.max_header_bytes = config.limits.max_header_bytes;
   options.max_body_bytes = config.limits.max_body_bytes;
+  options.max_buffered_bytes = config.limits.max_buffered_bytes;
   options.max_connections = config.limits.max_connections;
   options.header_timeout = config.timeouts.header;
   options.body_timeout = config.timeouts.body;
@@ -228,11 +229,17 @@ std::vector<std::string> Gateway::Summary() const {
   const double plugins = static_cast<double>(impl_->director.scheduler().MaxBytes()) / kMiB;
   const double decisions = static_cast<double>(impl_->config.limits.decision_log_bytes) / kMiB;
   const double live = static_cast<double>(impl_->live.MaxBytes()) / kMiB;
+  const double bodies = static_cast<double>(impl_->config.limits.max_buffered_bytes) / kMiB;
+  // What a loop's reader makes of the one body it reads: api/request.h says how much.
+  const double readers = static_cast<double>(impl_->loops.size()) *
+                         (2 * static_cast<double>(impl_->config.limits.max_body_bytes) / kMiB + 8);
   lines.push_back(fmt::format(
-      "memory at most: {:.0f} MiB = plugins {:.0f} + decisions {:.0f} + live page {:.0f}, and per "
-      "connection its request ({:.0f} MiB at most) and 256 KiB of answer",
-      plugins + decisions + live, plugins, decisions, live,
-      static_cast<double>(impl_->config.limits.max_body_bytes) / kMiB));
+      "memory at most: {:.0f} MiB = request bodies {:.0f} + their readers {:.0f} + plugins {:.0f} "
+      "+ "
+      "decisions {:.0f} + live page {:.0f}, and per connection {} KiB of request and 256 KiB of "
+      "answer",
+      bodies + readers + plugins + decisions + live, bodies, readers, plugins, decisions, live,
+      (impl_->config.limits.max_header_bytes >> 10) + 32));
   return lines;
 }
 

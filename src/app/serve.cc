@@ -50,6 +50,7 @@ constexpr FieldFlag kFields[] = {
     {"--scheduling-config", "scheduling.file", true,
      "EndpointPickerConfig file, as llm-d uses it, instead of a policy"},
     {"--max-body", "limits.maxBodyBytes", false, "Largest request body [64MiB]"},
+    {"--max-buffered", "limits.maxBufferedBytes", false, "All request bodies together [4GiB]"},
     {"--max-connections", "limits.maxConnections", false, "Client connections per loop [20000]"},
     {"--max-endpoints", "limits.maxEndpoints", false, "Endpoints in the pool [1024]"},
     {"--connect-timeout", "timeouts.connect", false, "To connect to an engine [2s]"},
@@ -141,6 +142,13 @@ Result<config::ServeConfig> Load(const CLI::App& app, const Flags& flags,
   }
   if (Result<> applied = ApplyFlags(app, flags, &config); !applied) {
     return std::unexpected(applied.error());
+  }
+  if (config.limits.max_buffered_bytes / 2 < config.limits.max_body_bytes) {
+    return Fail(Code::kInvalidArgument,
+                "limits.maxBufferedBytes: " + std::to_string(config.limits.max_buffered_bytes) +
+                    " is less than twice limits.maxBodyBytes (" +
+                    std::to_string(config.limits.max_body_bytes) +
+                    "), so a body of that size might never fit; raise it with --max-buffered");
   }
   if (config.engines.empty() && config.endpoints_file.empty()) {
     return Fail(Code::kInvalidArgument,

@@ -110,6 +110,12 @@ StateMetrics::StateMetrics(telemetry::Registry& r, StateSources sources)
       refused_connections_(r.AddCounterFamily(
           "penstock_http_refused_connections_total",
           "Connections refused because limits.maxConnections was reached.", {"server"})),
+      overloaded_(r.AddCounterFamily(
+          "penstock_http_overloaded_total",
+          "Requests refused because limits.maxBufferedBytes was used up.", {"server"})),
+      buffered_bytes_(r.AddGaugeFamily("penstock_http_buffered_bytes",
+                                       "Memory of request bodies, of limits.maxBufferedBytes.",
+                                       {"server"})),
       decision_log_bytes_(
           r.AddGauge("penstock_decision_log_bytes", "Memory that decision records hold.")),
       cpu_seconds_(r.AddGauge("process_cpu_seconds_total", "User and system CPU time.")),
@@ -204,6 +210,8 @@ void StateMetrics::RefreshServers() {
     Follow(http_requests_, "requests", name).To(stats.requests);
     Follow(clients_gone_, "gone", name).To(stats.clients_gone);
     Follow(refused_connections_, "refused", name).To(stats.refused_connections);
+    Follow(overloaded_, "overloaded", name).To(stats.overloaded);
+    buffered_bytes_.With({name}).Set(static_cast<double>(stats.buffered_bytes));
   }
 }
 

@@ -66,6 +66,8 @@ class StateMetrics {
   telemetry::Family<telemetry::Counter>& http_requests_;
   telemetry::Family<telemetry::Counter>& clients_gone_;
   telemetry::Family<telemetry::Counter>& refused_connections_;
+  telemetry::Family<telemetry::Counter>& overloaded_;
+  telemetry::Family<telemetry::Gauge>& buffered_bytes_;
   telemetry::Gauge& decision_log_bytes_;
   telemetry::Gauge& cpu_seconds_;
   telemetry::Gauge& resident_bytes_;

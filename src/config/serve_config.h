@@ -70,6 +70,7 @@ struct SchedulingConfig {
 
 struct LimitsConfig {
   uint64_t max_body_bytes = 64ull << 20;
+  uint64_t max_buffered_bytes = 4ull << 30;
   uint64_t max_header_bytes = 64 << 10;
   uint32_t max_connections = 20000;
   uint32_t max_endpoints = 1024;
@@ -82,6 +83,12 @@ struct LimitsConfig {
              .unit = "bytes",
              .min = 1024,
              .max = 4294967296.0});
+    v.Field("maxBufferedBytes", max_buffered_bytes,
+            {.text = "Memory of all request bodies at a time, over all loops; beyond it the answer "
+                     "is 503. At least twice `maxBodyBytes`.",
+             .unit = "bytes",
+             .min = 2048,
+             .max = 1099511627776.0});
     v.Field("maxHeaderBytes", max_header_bytes,
             {.text = "Largest request head; above it the answer is 431.",
              .unit = "bytes",

@@ -14,10 +14,11 @@
 
 namespace penstock::http {
 
-ServerLoop::ServerLoop(net::Loop& loop, const ServerOptions& options,
+ServerLoop::ServerLoop(net::Loop& loop, const ServerOptions& options, ByteBudget& budget,
                        std::unique_ptr<Handler> handler)
     : loop_(loop),
       options_(options),
+      budget_(budget),
       handler_(std::move(handler)),
       scratch_(std::make_unique_for_overwrite<char[]>(kScratchBytes)),
       drain_limit_(loop, [this] {
@@ -124,7 +125,7 @@ namespace {
 class ServerImpl final : public Server {
  public:
   ServerImpl(net::LoopPool& loops, ServerOptions options)
-      : loops_(loops), options_(std::move(options)) {}
+      : loops_(loops), options_(std::move(options)), budget_(options_.max_buffered_bytes) {}
 
   ~ServerImpl() override {
     for (size_t i = 0; i < parts_.size(); ++i)
@@ -140,7 +141,7 @@ class ServerImpl final : public Server {
     port_ = net::PortOf(descriptors->front());
     for (size_t i = 0; i < loops_.size(); ++i) {
       net::Loop& loop = loops_.at(i);
-      parts_.push_back(std::make_unique<ServerLoop>(loop, options_, make_handler(loop)));
+      parts_.push_back(std::make_unique<ServerLoop>(loop, options_, budget_, make_handler(loop)));
     }
     for (size_t i = 0; i < loops_.size(); ++i)
       loops_.at(i).RunAndWait([this, i, &descriptors] { parts_[i]->Listen((*descriptors)[i]); });
@@ -181,13 +182,16 @@ class ServerImpl final : public Server {
       sum.clients_gone += c.clients_gone.load(std::memory_order_relaxed);
       sum.refused_connections += c.refused_connections.load(std::memory_order_relaxed);
       sum.dropped_headers += c.dropped_headers.load(std::memory_order_relaxed);
+      sum.overloaded += c.overloaded.load(std::memory_order_relaxed);
     }
+    sum.buffered_bytes = budget_.used();
     return sum;
   }
 
  private:
   net::LoopPool& loops_;
   const ServerOptions options_;
+  ByteBudget budget_;
   uint16_t port_ = 0;
   std::vector<std::unique_ptr<ServerLoop>> parts_;
 };

@@ -6,9 +6,9 @@
 //
 // Bad input ends in an error response made by ServerOptions::render_error and a counter: 400
 // malformed, 408 too slow, 413 body too large, 414 target too long, 431 headers too large, 501
-// unknown transfer coding, 505 version. Refused as malformed: both Content-Length and
-// Transfer-Encoding, repeated or odd lengths, bare LF, folded headers, space before the colon, no
-// Host or two.
+// unknown transfer coding, 503 no memory for the body, 505 version. Refused as malformed: both
+// Content-Length and Transfer-Encoding, repeated or odd lengths, bare LF, folded headers, space
+// before the colon, no Host or two.
 //
 // A client that ends its side of the connection (FIN) while an exchange runs counts as gone, as
 // with nginx: nothing tells it from one that has closed, and an engine must not generate for
@@ -55,6 +55,8 @@ class Exchange {
   // The whole body. Has at least 64 readable bytes of slack behind its end (capacity), as simdjson
   // wants. May be moved from or edited; it stays valid until the exchange ends.
   virtual std::string& body() = 0;
+  // Empties body() and gives its memory back, for a handler that needs it no longer.
+  virtual void ReleaseBody() = 0;
   virtual net::Loop& loop() = 0;
   virtual std::string_view client_address() const = 0;
   virtual Time received() const = 0;  // when the request head was complete
@@ -99,6 +101,10 @@ struct ServerOptions {
   size_t max_header_bytes = 64 * 1024;
   size_t max_headers = 200;
   uint64_t max_body_bytes = 64ull << 20;
+  // Memory of all bodies above 16 KiB at a time, over all loops: beyond it a request gets 503
+  // "overloaded". A body that grows holds its old and its new memory for a moment, so one of
+  // max_body_bytes needs up to twice that.
+  uint64_t max_buffered_bytes = 4ull << 30;
   size_t max_connections = 20'000;  // per loop; beyond it a new connection gets 503 and is closed
   Duration header_timeout = seconds(10);  // first byte of a request to the end of its head
   Duration body_timeout = seconds(60);    // between two reads of a body
@@ -116,6 +122,8 @@ struct ServerStats {  // monotonic, for telemetry
   uint64_t connections_accepted = 0, connections_open = 0, requests = 0;
   uint64_t bad_requests = 0, timeouts = 0, too_large = 0, clients_gone = 0, refused_connections = 0;
   uint64_t dropped_headers = 0;  // of responses, because they could not be sent
+  uint64_t overloaded = 0;       // requests refused because max_buffered_bytes was used up
+  uint64_t buffered_bytes = 0;   // of max_buffered_bytes, now
 };
 
 class Server {

@@ -75,6 +75,7 @@ bool ServerConnection::is_inside_request() const {
 void ServerConnection::OnRead(net::IoResult result) {
   const bool is_direct = std::exchange(is_direct_read_, false);
   if (state_ == State::kClosed) return;
+  if (is_direct && state_ != State::kBody) ReleaseBody();
   if (result.error == EAGAIN) {
     ReadOn();
     return;
@@ -171,6 +172,8 @@ void ServerConnection::Die(Ending ending) {
     Close();
   }
   if (std::unique_ptr<ExchangeListener> listener = std::move(listener_)) listener->OnClientGone();
+  is_direct_read_ = false;  // the read that may be outstanding was cancelled with the socket
+  ReleaseBody();
   server_.Remove(*this);
 }
 
@@ -180,12 +183,14 @@ void ServerConnection::RefuseRequest(int status, std::string_view code, std::str
   ServerCounters& counters = server_.counters();
   Count(status == 408   ? counters.timeouts
         : status == 413 ? counters.too_large
+        : status == 503 ? counters.overloaded
                         : counters.bad_requests);
   // A body whose end is known is read over as a whole, within reason.
   if (head_bytes_ > 0 && parsed_.framing.has_length) {
     linger_bytes_ = std::min(parsed_.framing.content_length, 4 * server_.options().max_body_bytes);
   }
   AppendOwnError(status, code, message);
+  ReleaseBody();
   BeginClosing(Ending::kLinger);
 }
 

@@ -42,6 +42,7 @@ class ServerConnection final : public net::Stream, public Exchange {
   // Exchange
   const RequestHead& head() const override { return head_; }
   std::string& body() override { return body_; }
+  void ReleaseBody() override;
   net::Loop& loop() override { return net::Stream::loop(); }
   std::string_view client_address() const override { return client_address_; }
   Time received() const override { return received_; }
@@ -83,8 +84,9 @@ class ServerConnection final : public net::Stream, public Exchange {
   bool ProcessBody();
   bool TakeKnownLength();
   bool TakeChunked();
-  void AppendBody(std::string_view piece);
-  void ReserveBody(size_t bytes);
+  bool AppendBody(std::string_view piece);
+  bool ReserveBody(size_t bytes);
+  bool GrowBody(size_t wanted);
   void BeginExchange();
   void ShowHead();
   void ReleaseRequest();
@@ -110,6 +112,7 @@ class ServerConnection final : public net::Stream, public Exchange {
   void RespondOwnError(int status, std::string_view code, std::string_view message);
   void RefuseRequest(int status, std::string_view code, std::string_view message);
   void RefuseBody();
+  void RefuseForMemory();
   void EndExchange();
   void EndExchangeAs(std::optional<Ending> ending);
   void BeginClosing(Ending ending);
@@ -148,7 +151,8 @@ class ServerConnection final : public net::Stream, public Exchange {
   wire::ChunkDecoder chunks_;
   RequestHead head_;
   std::string body_;
-  size_t body_fill_ = 0;  // bytes of body_ that have come, while it is being read
+  size_t body_fill_ = 0;        // bytes of body_ that have come, while it is being read
+  uint64_t charged_bytes_ = 0;  // for body_, of the server's budget
   Time received_{};
   std::string client_address_;
 

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "http/byte_budget.h"
 #include "http/server.h"
 #include "http/server_connection.h"
 #include "net/listener.h"
@@ -18,7 +19,8 @@ namespace penstock::http {
 
 struct ServerCounters {
   std::atomic<uint64_t> connections_accepted{0}, connections_open{0}, requests{0}, bad_requests{0},
-      timeouts{0}, too_large{0}, clients_gone{0}, refused_connections{0}, dropped_headers{0};
+      timeouts{0}, too_large{0}, clients_gone{0}, refused_connections{0}, dropped_headers{0},
+      overloaded{0};
 };
 
 class ServerLoop {
@@ -26,7 +28,9 @@ class ServerLoop {
   static constexpr size_t kScratchBytes = 64 * 1024;
   static constexpr size_t kMaxSpareBytes = 1 << 20;
 
-  ServerLoop(net::Loop& loop, const ServerOptions& options, std::unique_ptr<Handler> handler);
+  // `budget` is shared by the loops of the server.
+  ServerLoop(net::Loop& loop, const ServerOptions& options, ByteBudget& budget,
+             std::unique_ptr<Handler> handler);
   ~ServerLoop();
   ServerLoop(const ServerLoop&) = delete;
   ServerLoop& operator=(const ServerLoop&) = delete;
@@ -42,7 +46,8 @@ class ServerLoop {
   // "Tue, 15 Nov 1994 08:12:31 GMT", of this second.
   std::string_view Date();
   char* scratch() { return scratch_.get(); }
-  // A large body buffer that is reused: at most one is kept.
+  ByteBudget& budget() { return budget_; }
+  // A large body buffer that is reused: at most one is kept, outside of the budget.
   std::string& spare_body() { return spare_body_; }
 
   net::Loop& loop() { return loop_; }
@@ -58,6 +63,7 @@ class ServerLoop {
 
   net::Loop& loop_;
   const ServerOptions& options_;
+  ByteBudget& budget_;
   std::unique_ptr<Handler> handler_;
   std::unique_ptr<net::Listener> listener_;
   std::vector<net::Ref<ServerConnection>> connections_;

@@ -104,7 +104,7 @@ bool ServerConnection::ProcessBody() {
 bool ServerConnection::TakeKnownLength() {
   const uint64_t missing = parsed_.framing.content_length - body_fill_;
   const size_t take = static_cast<size_t>(std::min<uint64_t>(missing, in_end_ - in_next_));
-  AppendBody(input().substr(0, take));
+  if (!AppendBody(input().substr(0, take))) return false;
   in_next_ += take;
   if (body_fill_ < parsed_.framing.content_length) return false;
   BeginExchange();
@@ -121,7 +121,7 @@ bool ServerConnection::TakeChunked() {
           RefuseBody();
           return false;
         }
-        AppendBody(step.data);
+        if (!AppendBody(step.data)) return false;
         continue;
       case wire::ChunkDecoder::State::kMore:
         in_next_ = in_end_;
@@ -139,33 +139,64 @@ bool ServerConnection::TakeChunked() {
   }
 }
 
-void ServerConnection::AppendBody(std::string_view piece) {
-  if (piece.empty()) return;
-  ReserveBody(body_fill_ + piece.size());
+// False when there is no memory for it: the request is refused then.
+bool ServerConnection::AppendBody(std::string_view piece) {
+  if (piece.empty()) return true;
+  if (!ReserveBody(body_fill_ + piece.size())) return false;
   std::memcpy(body_.data() + body_fill_, piece.data(), piece.size());
   body_fill_ += piece.size();
+  return true;
 }
 
-// Makes body_ at least that long. What is new in it is not initialised.
-void ServerConnection::ReserveBody(size_t bytes) {
+// Makes body_ at least that long. What is new in it is not initialised. False when the server has
+// no memory left for it: the request is refused then.
+bool ServerConnection::ReserveBody(size_t bytes) {
   const size_t wanted = bytes + kBodySlackBytes;
-  if (wanted > body_.capacity()) {
-    std::string& spare = server_.spare_body();
-    if (wanted > kKeptBodyBytes && wanted <= spare.capacity()) {
-      spare.assign(body_.data(), body_fill_);
-      spare.swap(body_);
-      spare.clear();
-    } else {
-      body_.reserve(wanted);  // doubles at least
-    }
+  if (wanted > body_.capacity() && !GrowBody(wanted)) {
+    RefuseForMemory();
+    return false;
   }
   if (body_.size() < bytes) body_.resize_and_overwrite(bytes, [](char*, size_t n) { return n; });
+  return true;
+}
+
+// Moves the body to a larger buffer, twice as large if it may become that long. A small buffer is
+// the connection's; a larger one is paid for from the server's budget, before the old one is given
+// back, because for a moment there are both.
+bool ServerConnection::GrowBody(size_t wanted) {
+  const wire::H1Framing& framing = parsed_.framing;
+  const uint64_t longest =
+      framing.chunked ? server_.options().max_body_bytes : framing.content_length;
+  size_t capacity =
+      std::max<size_t>(wanted, std::min<uint64_t>(2 * body_.capacity(), longest + kBodySlackBytes));
+  std::string& spare = server_.spare_body();
+  const bool takes_spare = wanted > kKeptBodyBytes && wanted <= spare.capacity();
+  if (takes_spare) capacity = spare.capacity();
+  const uint64_t charge = capacity > kKeptBodyBytes ? capacity : 0;
+  if (charge > 0 && !server_.budget().TryTake(charge)) return false;
+  std::string larger;
+  if (takes_spare) {
+    larger.swap(spare);
+  } else {
+    larger.reserve(capacity);
+  }
+  larger.assign(body_.data(), body_fill_);
+  body_.swap(larger);
+  if (charged_bytes_ > 0) server_.budget().Give(charged_bytes_);
+  charged_bytes_ = charge;
+  return true;
+}
+
+void ServerConnection::RefuseForMemory() {
+  RefuseRequest(503, "overloaded",
+                "The bodies of the requests that are being served hold all the memory there is for "
+                "them. Try again soon.");
 }
 
 void ServerConnection::BeginExchange() {
   server_.counters().requests.fetch_add(1, std::memory_order_relaxed);
   body_.resize(body_fill_);
-  if (body_.capacity() < body_fill_ + kBodySlackBytes) body_.reserve(body_fill_ + kBodySlackBytes);
+  if (body_.empty()) body_.reserve(kBodySlackBytes);  // any other has it from ReserveBody
   ShowHead();
   state_ = State::kExchange;
   read_due_ = Time::max();
@@ -198,13 +229,21 @@ void ServerConnection::ReleaseRequest() {
   is_head_request_ = false;
   head_.method = head_.target = head_.path = {};
   head_.headers.list.clear();
+  ReleaseBody();
+}
+
+void ServerConnection::ReleaseBody() {
+  if (is_direct_read_) return;  // the memory is being read into; OnRead comes back to it
   body_.clear();
-  if (body_.capacity() <= kKeptBodyBytes) return;
-  std::string& spare = server_.spare_body();
-  if (body_.capacity() <= ServerLoop::kMaxSpareBytes && body_.capacity() > spare.capacity()) {
-    spare.swap(body_);
+  body_fill_ = 0;
+  if (body_.capacity() > kKeptBodyBytes) {
+    std::string& spare = server_.spare_body();
+    if (body_.capacity() <= ServerLoop::kMaxSpareBytes && body_.capacity() > spare.capacity()) {
+      spare.swap(body_);
+    }
+    if (body_.capacity() > kKeptBodyBytes) std::string().swap(body_);
   }
-  if (body_.capacity() > kKeptBodyBytes) std::string().swap(body_);
+  if (charged_bytes_ > 0) server_.budget().Give(std::exchange(charged_bytes_, 0));
 }
 
 // --- buffers
@@ -238,7 +277,7 @@ void ServerConnection::ReadBodyOn() {
   const uint64_t missing = parsed_.framing.content_length - body_fill_;
   const size_t window =
       static_cast<size_t>(std::min<uint64_t>(missing, std::max(kFirstBodyReadBytes, body_fill_)));
-  ReserveBody(body_fill_ + window);
+  if (!ReserveBody(body_fill_ + window)) return;
   is_direct_read_ = true;
   StartRead(body_.data() + body_fill_, window);
 }

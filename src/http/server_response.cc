@@ -102,9 +102,9 @@ void ServerConnection::Respond(int status, std::span<const Header> headers, std:
 
 void ServerConnection::AppendOwnError(int status, std::string_view code, std::string_view message) {
   const std::string body = server_.RenderError(status, code, message);
-  const Header type{"content-type", "application/json"};
+  const Header headers[] = {{"content-type", "application/json"}, {"retry-after", "1"}};
   keep_alive_ = false;
-  AppendHead(status, {&type, 1}, body.size());
+  AppendHead(status, {headers, status == 503 ? 2u : 1u}, body.size());
   if (out_framing_ == Framing::kLength) Append({}, body, {});
 }
 

@@ -142,8 +142,10 @@ void GatewayHandler::HandleInference(http::Exchange& exchange, model::Api api) {
 
 std::string RenderServerError(RequestMetrics& metrics, int status, std::string_view code,
                               std::string_view message) {
-  metrics.OnClientError(code);
-  return api::RenderError({status, "invalid_request_error", code, std::string(message), ""},
+  const bool is_ours = status == 503;  // counted by the server
+  if (!is_ours) metrics.OnClientError(code);
+  return api::RenderError({status, is_ours ? "service_unavailable" : "invalid_request_error", code,
+                           std::string(message), ""},
                           model::Api::kOther);
 }
 

@@ -54,7 +54,7 @@ class GatewayHandler : public http::Handler {
   SnapshotCell<model::PoolSnapshot>::Reader pool_;
 };
 
-// Errors of the HTTP server itself, in OpenAI's shape; counts them.
+// Errors of the HTTP server itself, in OpenAI's shape; counts those that are the client's.
 std::string RenderServerError(RequestMetrics& metrics, int status, std::string_view code,
                               std::string_view message);
 

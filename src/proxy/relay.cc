@@ -7,8 +7,6 @@
 namespace penstock::proxy {
 namespace {
 
-constexpr size_t kKeptBodyBytes = 64 * 1024;
-
 bool ContainsToken(std::string_view list, std::string_view name) {
   while (!list.empty()) {
     const size_t comma = list.find(',');
@@ -155,7 +153,7 @@ void Relay::OnHead(const http::ResponseHead& head) {
   started_ = true;
   // Nothing is sent again from here on: a long prompt need not stay in memory while its answer
   // streams.
-  if (exchange_.body().capacity() > kKeptBodyBytes) std::string().swap(exchange_.body());
+  exchange_.ReleaseBody();
   const std::string_view type = head.headers.Find("content-type");
   is_event_stream_ = type.starts_with("text/event-stream");
   if (!head.headers.Has("content-encoding") &&

@@ -14,6 +14,7 @@ from harness.fake_engine import (
     completion_json,
     delta,
     flood,
+    hold,
     never,
     raw,
     start_stream,
@@ -299,6 +300,44 @@ def test_announced_length_alone_takes_no_memory(scene):
     assert_grown_less_than(scene, 16 * MIB)
     for connection in connections:
         connection.close()
+
+
+def test_bodies_beyond_the_memory_for_them_are_503_until_there_is_room(fakes, start_gateway):
+    slow, quick = fakes.add("slow"), fakes.add("quick")
+    slow.answer, quick.answer = hold(), chat("here")
+    gateway = start_gateway([slow.url, quick.url], "--max-body", "1MiB", "--max-buffered", "2MiB")
+    gateway.wait_healthy(slow.address, quick.address)
+    eventually(lambda: len(gateway.request("GET", "/v1/models").json()["data"]) == 2, "two models")
+
+    def buffered() -> float:
+        return gateway.metric("penstock_http_buffered_bytes", server="gateway")
+
+    def ask(model: str) -> bytes:
+        return json.dumps({"model": model, "messages": [{"role": "user", "content": "x" * 900_000}]}).encode()
+
+    # What an engine has begun to answer holds no memory any more.
+    streams = [gateway.connect() for _ in range(5)]
+    for stream in streams:
+        stream.send(render_request("POST", CHAT, ask("slow")))
+        assert stream.read_head().status == 200
+    assert buffered() == 0
+    slow.answer = never
+    waiting = gateway.connect()
+    waiting.send(render_request("POST", CHAT, ask("slow")))
+    eventually(lambda: len(slow.requests) == 6, "the engine has the body")
+    assert 900_000 < buffered() < 1_000_000
+    refused = gateway.post(CHAT, ask("quick"))
+    assert refused.status == 503
+    assert refused.headers["retry-after"] == "1"
+    assert refused.error()["code"] == "overloaded"
+    assert refused.error()["type"] == "service_unavailable"
+    assert gateway.metric("penstock_http_overloaded_total", server="gateway") == 1
+    assert client_errors(gateway) == 0
+    assert gateway.post(CHAT, BAD | {"model": "quick"}).status == 200
+    for connection in [*streams, waiting]:
+        connection.close()
+    eventually(lambda: buffered() == 0, "all memory is back")
+    assert gateway.post(CHAT, ask("quick")).status == 200
 
 
 BODIES = {

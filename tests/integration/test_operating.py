@@ -32,6 +32,11 @@ def test_a_folder_in_place_of_a_file_is_a_plain_error(tmp_path, flag):
     assert f"{tmp_path}: is not a file" in error
 
 
+def test_less_memory_than_two_bodies_need_is_a_plain_error(tmp_path):
+    error = complaint(tmp_path, "--engine", "http://127.0.0.1:1", "--max-body", "3GiB")
+    assert "limits.maxBufferedBytes" in error and "limits.maxBodyBytes" in error and "--max-buffered" in error
+
+
 @pytest.mark.parametrize("flag", ["--listen", "--admin"])
 def test_a_port_of_another_gateway_is_refused(fake, start_gateway, tmp_path, flag):
     other = start_gateway([fake.url])
