@@ -52,7 +52,7 @@ class Call {
   // Back-pressure: while paused nothing is read from the engine, whose TCP window closes, and
   // the listener hears nothing but a failure. Allowed at any time; idempotent.
   virtual void Pause() = 0;
-  // Never calls back inside: what was read before goes on when the running callback ends.
+  // Never calls back inside: what was read before goes on when the turn ends.
   virtual void Resume() = 0;
 };
 

@@ -1,7 +1,7 @@
 // One client's connection: reads a request, hands it to the handler, writes the response, and so
 // on. The next request is not looked at before the current exchange has ended.
 //
-// What a handler says is gathered and leaves when the loop's callback ends, large pieces at once.
+// What a handler says is gathered and leaves when the loop's turn ends, large pieces at once.
 // No method of Exchange runs the handler or a listener's callback, so they may be called from
 // anywhere; the object lives at least until that end.
 //

@@ -84,8 +84,7 @@ Result<Address> ResolveNow(std::string_view host, uint16_t port) {
 }
 
 struct Resolver::Impl {
-  explicit Impl(Loop& loop) : loop_impl(loop.impl()), resolver(loop_impl.io.get_executor()) {}
-  Loop::Impl& loop_impl;
+  explicit Impl(Loop& loop) : resolver(loop.impl().io.get_executor()) {}
   asio::ip::basic_resolver<tcp, Executor> resolver;
 };
 
@@ -97,10 +96,9 @@ void Resolver::Resolve(std::string host, uint16_t port, Done done) {
   // tells whether the resolver is still there.
   impl_->resolver.async_resolve(
       host, std::to_string(port), asio::ip::resolver_base::numeric_service,
-      [&impl = impl_->loop_impl, alive = std::weak_ptr<bool>(alive_), host, done = std::move(done)](
+      [alive = std::weak_ptr<bool>(alive_), host, done = std::move(done)](
           boost::system::error_code error, tcp::resolver::results_type results) mutable {
         if (alive.expired()) return;
-        Turn turn(impl);
         if (error || results.empty())
           return done(std::unexpected(CannotResolve(host, error.message())));
         std::vector<Address> addresses;

@@ -68,7 +68,7 @@ uint16_t PortOf(int fd) {
 
 struct Listener::Impl : std::enable_shared_from_this<Listener::Impl> {
   Impl(Loop& l, std::function<void(int, const Address&)> f)
-      : loop(l.impl()), on_accept(std::move(f)), acceptor(loop.io.get_executor()), retry(l, [this] {
+      : on_accept(std::move(f)), acceptor(l.impl().io.get_executor()), retry(l, [this] {
           const auto keep = shared_from_this();  // the listener may go inside on_accept
           AcceptAll();
         }) {}
@@ -77,7 +77,6 @@ struct Listener::Impl : std::enable_shared_from_this<Listener::Impl> {
     acceptor.async_wait(tcp::acceptor::wait_read,
                         [self = shared_from_this()](boost::system::error_code error) {
                           if (error || !self->acceptor.is_open()) return;
-                          Turn turn(self->loop);
                           self->AcceptAll();
                         });
   }
@@ -113,7 +112,6 @@ struct Listener::Impl : std::enable_shared_from_this<Listener::Impl> {
     }
   }
 
-  Loop::Impl& loop;
   std::function<void(int, const Address&)> on_accept;
   asio::basic_socket_acceptor<tcp, Executor> acceptor;
   Timer retry;

@@ -15,7 +15,7 @@ namespace penstock::net {
 
 // --- timers
 
-TimerHeap::TimerHeap(Loop::Impl& loop) : loop_(loop), timer_(loop.io.get_executor()) {}
+TimerHeap::TimerHeap(asio::io_context& io) : timer_(io.get_executor()) {}
 
 TimerHeap::~TimerHeap() {
   for (TimerNode* node : heap_) node->index_ = TimerNode::kNone;
@@ -76,7 +76,6 @@ void TimerHeap::Arm() {
   timer_.expires_at(armed_);
   timer_.async_wait([this](boost::system::error_code error) {
     if (error) return;  // armed again, for an earlier time
-    Turn turn(loop_);
     OnTimer();
   });
 }
@@ -131,6 +130,8 @@ bool Timer::pending() const { return impl_->pending(); }
 void TurnQueue::Add(Stream& stream) {
   if (std::exchange(stream.is_deferred_, true)) return;
   waiting_.emplace_back(&stream);
+  if (std::exchange(is_run_due_, true)) return;
+  asio::post(io_, [this] { Run(); });
 }
 
 void TurnQueue::Run() {
@@ -143,12 +144,12 @@ void TurnQueue::Run() {
     }
     running_.clear();
   }
+  is_run_due_ = false;
 }
 
 // --- the loop
 
 void Loop::Impl::DrainPosted() {
-  Turn turn(*this);
   {
     MutexLock lock(mutex);
     running_tasks.swap(posted);
@@ -184,6 +185,7 @@ Loop::~Loop() = default;
 void Loop::Run() {
   impl_->Acquire(Impl::Tenant::kRun);
   impl_->io.run();
+  impl_->turns.Run();  // of a turn in which the loop was stopped
   std::vector<std::move_only_function<void()>> unrun;
   {
     MutexLock lock(impl_->mutex);

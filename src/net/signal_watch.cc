@@ -14,7 +14,7 @@ namespace penstock::net {
 // The signals are blocked and read from a descriptor: nothing of ours runs inside a handler.
 struct SignalWatch::Impl : std::enable_shared_from_this<SignalWatch::Impl> {
   Impl(Loop& l, std::function<void(int)> f)
-      : loop(l), on_signal(std::move(f)), descriptor(l.impl().io.get_executor()) {
+      : on_signal(std::move(f)), descriptor(l.impl().io.get_executor()) {
     sigset_t signals;
     sigemptyset(&signals);
     for (int signo : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&signals, signo);
@@ -30,7 +30,6 @@ struct SignalWatch::Impl : std::enable_shared_from_this<SignalWatch::Impl> {
     descriptor.async_wait(asio::posix::descriptor_base::wait_read,
                           [self = shared_from_this()](boost::system::error_code error) {
                             if (error || !self->descriptor.is_open()) return;
-                            Turn turn(self->loop.impl());
                             self->Read();
                           });
   }
@@ -44,7 +43,6 @@ struct SignalWatch::Impl : std::enable_shared_from_this<SignalWatch::Impl> {
     Wait();
   }
 
-  Loop& loop;
   std::function<void(int)> on_signal;
   asio::posix::basic_stream_descriptor<Executor> descriptor;
   sigset_t before;

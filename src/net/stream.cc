@@ -89,7 +89,6 @@ void Stream::Connect(const Address& address) {
                   is_ipv6 = address.is_ipv6()](error_code result) {
     if (generation != self->generation_) return;
     if (!result) result = self->io_->WatchAnew(is_ipv6);
-    Turn turn(self->io_->impl);
     self->OnConnect(ErrnoOf(result));
   };
   if (error) {
@@ -106,7 +105,6 @@ void Stream::StartRead(char* at, size_t bytes) {
       [self = Ref<Stream>(this), generation = generation_](error_code error, size_t got) {
         if (generation != self->generation_) return;
         self->is_reading_ = false;
-        Turn turn(self->io_->impl);
         const bool is_end = error == asio::error::eof;
         self->OnRead({got, is_end ? 0 : ErrnoOf(error)});
       });
@@ -118,7 +116,6 @@ void Stream::WaitReadable() {
                          [self = Ref<Stream>(this), generation = generation_](error_code) {
                            if (generation != self->generation_) return;
                            self->waits_readable_ = false;
-                           Turn turn(self->io_->impl);
                            self->OnReadable();  // an error shows itself in the read that follows
                          });
 }
@@ -150,7 +147,6 @@ void Stream::WaitWritable() {
                          [self = Ref<Stream>(this), generation = generation_](error_code) {
                            if (generation != self->generation_) return;
                            self->waits_writable_ = false;
-                           Turn turn(self->io_->impl);
                            self->OnWritable();  // an error shows itself in the write that follows
                          });
 }
@@ -174,13 +170,7 @@ void Stream::CloseWithReset() {
   Close();
 }
 
-void Stream::Defer() {
-  Loop::Impl& impl = io_->impl;
-  if (impl.turn_depth == 0 && impl.turns.empty()) {
-    asio::post(impl.io, [&impl] { Turn turn(impl); });
-  }
-  impl.turns.Add(*this);
-}
+void Stream::Defer() { io_->impl.turns.Add(*this); }
 
 void Stream::SetDeadline(Time when) {
   Io::Deadline& deadline = io_->deadline;

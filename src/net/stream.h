@@ -3,7 +3,7 @@
 // There are two ways to read, of which at most one is outstanding: StartRead into memory that the
 // caller keeps until OnRead, or WaitReadable and then ReadNow, which binds no memory while nothing
 // comes. Everything else is a non-blocking system call that happens at once. Whoever writes calls
-// Defer and writes in OnTurnEnd, so all that one callback says leaves in one system call.
+// Defer and writes in OnTurnEnd, so all that the callbacks of a turn say leaves in one system call.
 //
 // THREADS: loop-bound; the counter of owners is not atomic. OWNS: the socket and one deadline.
 // COST: an event is one virtual call; no allocation after the first read.
@@ -66,7 +66,7 @@ class Stream {
   // Close, so that the peer sees a reset.
   void CloseWithReset();
 
-  // OnTurnEnd follows when the running callback ends. Idempotent until then.
+  // OnTurnEnd follows when the callbacks that are due now have run. Idempotent until then.
   void Defer();
   // OnDeadline follows at the time; replaces the pending one. Moving it later costs nothing.
   void SetDeadline(Time when);

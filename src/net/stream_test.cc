@@ -361,7 +361,7 @@ TEST_F(StreamTest, LastOwnerInsideAnEventIsTheEventItself) {
 
 // --- turns
 
-TEST_F(StreamTest, TurnEndComesOnceAtTheEndOfTheRunningEvent) {
+TEST_F(StreamTest, TurnEndComesOnceAfterTheRunningEvent) {
   std::vector<std::string> order;
   stream->on_turn_end = [&] { order.push_back("turn end"); };
   loop.Post([&] {
@@ -372,8 +372,31 @@ TEST_F(StreamTest, TurnEndComesOnceAtTheEndOfTheRunningEvent) {
   loop.Post([&] { order.push_back("second task"); });
   loop.Post([&] { loop.Stop(); });
   loop.Run();
-  // Tasks that are posted together are one turn.
+  // Tasks that are posted together are one turn, which ends even if one of them stops the loop.
   EXPECT_EQ(order, (std::vector<std::string>{"first task", "second task", "turn end"}));
+}
+
+TEST_F(StreamTest, EventsThatAreDueTogetherAreOneTurn) {
+  Ref<Probe> second(new Probe(loop));
+  int second_peer = -1;
+  Open(*second, &second_peer);
+  std::vector<std::string> order;
+  size_t ended = 0;
+  for (Probe* probe : {stream.get(), second.get()}) {
+    probe->on_readable = [&, probe] {
+      order.push_back("readable");
+      probe->Defer();
+    };
+    probe->on_turn_end = [&] {
+      order.push_back("end");
+      if (++ended == 2) loop.Stop();
+    };
+    probe->WaitReadable();
+  }
+  ::close(second_peer);
+  Say("x");
+  loop.Run();
+  EXPECT_EQ(order, (std::vector<std::string>{"readable", "readable", "end", "end"}));
 }
 
 TEST_F(StreamTest, DeferOutsideOfATurnComesToo) {
