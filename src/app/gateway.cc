@@ -10,6 +10,7 @@
 
 #include "admin/admin_handler.h"
 #include "admin/live_stats.h"
+#include "app/descriptors.h"
 #include "app/scheduling.h"
 #include "app/state_metrics.h"
 #include "director/director.h"
@@ -38,13 +39,14 @@ std::string AddressOf(const std::string& host, uint16_t port) {
 }
 
 http::ServerOptions GatewayServerOptions(const config::ServeConfig& config,
+                                         size_t connections_per_loop,
                                          proxy::RequestMetrics& metrics) {
   http::ServerOptions options;
   options.name = "gateway";
   options.max_header_bytes = config.limits.max_header_bytes;
   options.max_body_bytes = config.limits.max_body_bytes;
   options.max_buffered_bytes = config.limits.max_buffered_bytes;
-  options.max_connections = config.limits.max_connections;
+  options.max_connections = connections_per_loop;
   options.header_timeout = config.timeouts.header;
   options.body_timeout = config.timeouts.body;
   options.idle_timeout = config.timeouts.keep_alive;
@@ -105,6 +107,8 @@ struct Gateway::Impl {
                      policy,
                      director.scheduler().Describe(),
                      [this] { return draining.load(); }},
+        connections_per_loop(ConnectionsPerLoop(RaiseDescriptorLimit(), LoopsOf(config),
+                                                config.limits.max_connections)),
         loops(LoopsOf(config)),
         admin_loops(1) {}
 
@@ -132,6 +136,7 @@ struct Gateway::Impl {
   proxy::GatewayShared shared;
   StateMetrics state;
   admin::AdminShared admin_shared;
+  const size_t connections_per_loop;
   net::LoopPool loops;        // traffic
   net::LoopPool admin_loops;  // looking must not disturb serving; also what happens once a second
   std::unique_ptr<http::Server> server;
@@ -157,12 +162,12 @@ Result<> Gateway::Impl::OpenServers() {
     return Fail(admin_listen.error().code, "adminListen: " + admin_listen.error().message);
   }
   std::random_device entropy;
-  auto opened =
-      http::Server::Create(loops, listen->host, listen->port, GatewayServerOptions(config, metrics),
-                           [&](net::Loop& loop) {
-                             const uint64_t seed = (uint64_t{entropy()} << 32) | entropy();
-                             return std::make_unique<proxy::GatewayHandler>(loop, shared, seed);
-                           });
+  auto opened = http::Server::Create(
+      loops, listen->host, listen->port,
+      GatewayServerOptions(config, connections_per_loop, metrics), [&](net::Loop& loop) {
+        const uint64_t seed = (uint64_t{entropy()} << 32) | entropy();
+        return std::make_unique<proxy::GatewayHandler>(loop, shared, seed);
+      });
   if (!opened) return Fail(opened.error().code, "listen: " + opened.error().message);
   server = std::move(*opened);
   auto admin_opened = http::Server::Create(
@@ -226,6 +231,15 @@ std::vector<std::string> Gateway::Summary() const {
   const auto pool = impl_->fleet.snapshot().Get();
   lines.push_back(
       fmt::format("endpoints: {} of {} healthy", pool->healthy.Count(), pool->endpoints.size()));
+  lines.push_back(fmt::format(
+      "client connections: at most {} on each of {} loops{}", impl_->connections_per_loop,
+      impl_->loops.size(),
+      impl_->connections_per_loop < impl_->config.limits.max_connections
+          ? fmt::format(
+                ", less than limits.maxConnections ({}): the limit of open files is too low "
+                "(ulimit -Hn)",
+                impl_->config.limits.max_connections)
+          : ""));
   const double plugins = static_cast<double>(impl_->director.scheduler().MaxBytes()) / kMiB;
   const double decisions = static_cast<double>(impl_->config.limits.decision_log_bytes) / kMiB;
   const double live = static_cast<double>(impl_->live.MaxBytes()) / kMiB;

@@ -95,7 +95,9 @@ struct LimitsConfig {
              .min = 1024,
              .max = 1048576});
     v.Field("maxConnections", max_connections,
-            {.text = "Client connections per loop.", .min = 1, .max = 1000000});
+            {.text = "Client connections per loop; fewer when the limit of open files is low.",
+             .min = 1,
+             .max = 1000000});
     v.Field("maxEndpoints", max_endpoints,
             {.text = "Endpoints in the pool.", .min = 1, .max = 16384});
     v.Field("decisionLogBytes", decision_log_bytes,

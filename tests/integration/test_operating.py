@@ -1,13 +1,14 @@
 """What happens around the gateway's process: its files, its ports, its log."""
 
+import json
 import os
 import subprocess
 
 import pytest
-from harness.fake_engine import chat
+from harness.fake_engine import chat, hold
 from harness.gateway import _addresses
-from harness.process import Process, find_binary
-from harness.raw import RawConnection
+from harness.process import Process, find_binary, sanitizer_of
+from harness.raw import RawConnection, render_request
 from harness.wait import eventually
 
 CHAT = "/v1/chat/completions"
@@ -43,6 +44,29 @@ def test_a_port_of_another_gateway_is_refused(fake, start_gateway, tmp_path, fla
     host, port = other.address if flag == "--listen" else other.admin
     error = complaint(tmp_path, "--engine", fake.url, flag, f"{host}:{port}")
     assert f"cannot listen on {host} port {port}: Address already in use" in error
+
+
+@pytest.mark.skipif(bool(sanitizer_of(find_binary())), reason="the sanitizer's own checks need descriptors")
+def test_clients_cannot_take_the_descriptors_that_engines_need(fake, start_gateway, tmp_path, monkeypatch):
+    fake.answer = hold()
+    script = tmp_path / "limited"
+    script.write_text(f'#!/bin/sh\nulimit -Sn 100 && ulimit -Hn 200 && exec "{find_binary()}" "$@"\n')
+    script.chmod(0o755)
+    monkeypatch.setenv("PENSTOCK_BIN", str(script))
+    gateway = start_gateway([fake.url], "--threads", "1")
+    gateway.wait_healthy(fake.address)
+    clients = [gateway.connect() for _ in range(150)]
+    for client in clients:
+        client.send(render_request("POST", CHAT, json.dumps(ASK | {"stream": True}).encode()))
+    statuses = [client.read_head().status for client in clients]
+    assert statuses.count(200) == 80, "two of five descriptors are for clients"
+    assert statuses.count(503) == 70, "the others are told"
+    assert gateway.healthy() == {f"127.0.0.1:{fake.port}"}
+    assert gateway.metric("penstock_engine_failures_total") == 0
+    for client in clients:
+        client.close()
+    fake.answer = chat("room again")
+    eventually(lambda: gateway.post(CHAT, ASK).status == 200, "new clients are served")
 
 
 def test_the_log_may_lose_its_reader(fake):
