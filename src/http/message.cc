@@ -106,4 +106,17 @@ bool IsHopByHop(std::string_view name) {
   }
 }
 
+bool IsConnectionOption(const Headers& headers, std::string_view name) {
+  for (const Header& h : headers.list) {
+    if (!EqualsIgnoreCase(h.name, "connection")) continue;
+    std::string_view rest = h.value;
+    while (!rest.empty()) {
+      const size_t comma = rest.find(',');
+      if (EqualsIgnoreCase(TrimSpace(rest.substr(0, comma)), name)) return true;
+      rest.remove_prefix(comma == std::string_view::npos ? rest.size() : comma + 1);
+    }
+  }
+  return false;
+}
+
 }  // namespace penstock::http

@@ -54,5 +54,8 @@ std::string_view ReasonPhrase(int status);
 // Headers that describe one connection and are never forwarded (RFC 9110 7.6.1), Content-Length and
 // Transfer-Encoding included.
 bool IsHopByHop(std::string_view name);
+// Whether a Connection header, of which there may be several, names it: then it describes this
+// connection too.
+bool IsConnectionOption(const Headers& headers, std::string_view name);
 
 }  // namespace penstock::http

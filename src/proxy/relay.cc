@@ -7,16 +7,6 @@
 namespace penstock::proxy {
 namespace {
 
-bool ContainsToken(std::string_view list, std::string_view name) {
-  while (!list.empty()) {
-    const size_t comma = list.find(',');
-    if (EqualsIgnoreCase(TrimSpace(list.substr(0, comma)), name)) return true;
-    if (comma == std::string_view::npos) break;
-    list.remove_prefix(comma + 1);
-  }
-  return false;
-}
-
 // A success is the first token; anything else is told apart by the status.
 bool IsRetryableStatus(int status) { return status == 502 || status == 503 || status == 504; }
 
@@ -66,20 +56,24 @@ Relay::~Relay() {
 
 std::string Relay::EngineHead() const {
   const http::RequestHead& head = exchange_.head();
-  const std::string_view connection = head.headers.Find("connection");
+  const bool has_options = head.headers.Has("connection");
   size_t body_bytes = exchange_.body().size();
   for (const api::Splice& splice : splices_) {
     body_bytes = body_bytes - (splice.end - splice.begin) + splice.text.size();
   }
   std::string out;
   out.reserve(512);
-  out.append(head.method).append(" ").append(head.target).append(" HTTP/1.1\r\nhost: ");
+  // A whole URL (absolute form) is for proxies: the engine gets the path that was understood here.
+  const size_t query = head.target.find('?');
+  out.append(head.method).append(" ").append(head.path);
+  if (query != std::string_view::npos) out.append(head.target.substr(query));
+  out.append(" HTTP/1.1\r\nhost: ");
   out.append(flight_->target().address).append("\r\n");
   for (const http::Header& h : head.headers.list) {
     if (http::IsHopByHop(h.name) || EqualsIgnoreCase(h.name, "host") ||
         EqualsIgnoreCase(h.name, "expect") || EqualsIgnoreCase(h.name, "x-request-id") ||
         api::IsControlHeader(h.name) ||
-        (!connection.empty() && ContainsToken(connection, h.name))) {
+        (has_options && http::IsConnectionOption(head.headers, h.name))) {
       continue;
     }
     out.append(h.name).append(": ").append(h.value).append("\r\n");
@@ -162,13 +156,13 @@ void Relay::OnHead(const http::ResponseHead& head) {
                                                      ? api::UsageScanner::Format::kEventStream
                                                      : api::UsageScanner::Format::kJson);
   }
-  const std::string_view connection = head.headers.Find("connection");
+  const bool has_options = head.headers.Has("connection");
   std::vector<http::Header> headers;
   headers.reserve(head.headers.list.size() + 2);
   for (const http::Header& h : head.headers.list) {
     if (http::IsHopByHop(h.name) || EqualsIgnoreCase(h.name, "x-request-id") ||
         EqualsIgnoreCase(h.name, "date") ||
-        (!connection.empty() && ContainsToken(connection, h.name))) {
+        (has_options && http::IsConnectionOption(head.headers, h.name))) {
       continue;
     }
     headers.push_back(h);

@@ -200,6 +200,9 @@ std::optional<H1Error> ReadRequestLine(std::string_view line, H1Request* out) {
   out->method = line.substr(0, method_end);
   if (out->method.empty() || !All(out->method, kToken))
     return Malformed("bad_method", "The method is not a token.");
+  // Its answer would end without a body, and what follows be a tunnel's.
+  if (out->method == "CONNECT")
+    return H1Error{501, "unknown_method", "There are no tunnels here: CONNECT is not served."};
   out->target = line.substr(method_end + 1, target_end - method_end - 1);
   if (out->target.empty() || !All(out->target, kTarget))
     return Malformed("bad_target", "The request target holds a character that must be escaped.");

@@ -129,6 +129,7 @@ MALFORMED = {
     "chunk without end": (
         b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcdef\r\n0\r\n\r\n", 400),
     "unknown coding": (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
+    "connect": (b"CONNECT / HTTP/1.1\r\nHost: a\r\n\r\n", 501),
     "version 3": (b"GET /v1/models HTTP/3.0\r\nHost: a\r\n\r\n", 505),
     "endless target": (b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414),
     "endless header": (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 100_000 + b"\r\n\r\n", 431),
@@ -160,6 +161,19 @@ def test_smuggled_request_is_not_served(scene):
         )
         assert connection.read_response().status == 400
         assert connection.at_end()
+
+
+def test_engine_gets_the_path_that_was_understood_and_no_header_of_the_connection(scene):
+    with scene.connect() as connection:
+        connection.send(
+            b"GET http://elsewhere/v1/some?x=http://y HTTP/1.1\r\nHost: a\r\nConnection: x-one, keep-alive\r\n"
+            b"Connection: X-Two\r\nX-One: 1\r\nX-Two: 2\r\nX-Three: 3\r\n\r\n"
+        )
+        connection.read_response()
+    request = eventually(lambda: [r for r in (*scene.good.requests, *scene.bad.requests) if r.method == "GET"], "it")[0]
+    assert request.path == "/v1/some?x=http://y"
+    assert request.header("x-three") == "3"
+    assert request.header("x-one") is None and request.header("x-two") is None
 
 
 def test_unending_header_flood_is_cut_off_with_bounded_memory(scene):
