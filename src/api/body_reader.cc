@@ -96,6 +96,8 @@ Rules RulesOf(Api api) {
 constexpr std::string_view kRouterField = "kv_transfer_params";
 constexpr size_t kMaxCuts = 16;
 
+constexpr size_t kMaxModelBytes = 1024;
+
 // A key that is longer, as it stands with its escapes, is none of ours.
 constexpr size_t kMaxKeyBytes = 192;
 
@@ -262,6 +264,15 @@ bool BodyReader::Impl::ReadModel(JsonScanner& json) {
   }
   JsonString name;
   if (!json.ReadString(&name)) return false;
+  // It stands in metrics, logs and the record of the decision.
+  if (name.raw.size() > kMaxModelBytes) {
+    error =
+        ApiError{.code = "invalid_value",
+                 .message = "model: expected a name of at most " + std::to_string(kMaxModelBytes) +
+                            " bytes, found one of " + std::to_string(name.raw.size()),
+                 .param = "model"};
+    return false;
+  }
   request->model = prompt.Text(name);
   has_model = !request->model.empty();
   return true;

@@ -312,6 +312,20 @@ TEST(BodyReader, CutsKvTransferParams) {
   EXPECT_EQ(Read(Api::kTokenize, many + "}").read.error().code, "duplicate_field");
 }
 
+TEST(BodyReader, ModelNamesAreOfAReasonableLength) {
+  const auto body = [](size_t bytes) {
+    return R"({"prompt":"p","model":")" + std::string(bytes, 'm') + "\"}";
+  };
+  for (const Api api : {Api::kCompletions, Api::kOther}) {
+    EXPECT_EQ(Read(api, body(1024)).request.model.size(), 1024u);
+    const Outcome outcome = Read(api, body(1'000'000));
+    ASSERT_FALSE(outcome.read);
+    EXPECT_EQ(outcome.read.error().code, "invalid_value");
+    EXPECT_EQ(outcome.read.error().param, "model");
+    EXPECT_LT(outcome.read.error().message.size(), 200u);
+  }
+}
+
 // Builds an object of the fields that `kinds` chooses, and the same one without the router's.
 RC_GTEST_PROP(BodyReader, CutsGiveTheObjectWithoutTheField, (const std::vector<uint8_t>& kinds)) {
   std::string body = " {\n", expected = "{";

@@ -67,10 +67,11 @@ class BodyReader {
   // does not begin like a JSON object is passed unread.
   //
   // Errors (400), with the code: invalid_utf8 and invalid_json (with the byte offset),
-  // nesting_too_deep, invalid_type (names field, expected and found type), missing_field ("model"
-  // for all but kTokenize and kOther; "messages", "prompt", "input", ...), duplicate_field
-  // (kv_transfer_params above 16 times). Of the fields inside of messages only those are held to
-  // their type without which the message cannot be read; the rest is the engine's to judge.
+  // nesting_too_deep, invalid_value (a model's name above 1024 bytes), invalid_type (names field,
+  // expected and found type), missing_field ("model" for all but kTokenize and kOther; "messages",
+  // "prompt", "input", ...), duplicate_field (kv_transfer_params above 16 times). Of the fields
+  // inside of messages only those are held to their type without which the message cannot be read;
+  // the rest is the engine's to judge.
   std::expected<void, ApiError> Read(model::Api api, const std::string& body,
                                      model::Request* request, std::vector<Splice>* splices);
 
