@@ -115,8 +115,10 @@ void GatewayHandler::HandleInference(http::Exchange& exchange, model::Api api) {
   const Duration took = loop_.Now() - before;
   if (arrival.flight == nullptr) {
     const director::Rejection& rejection = arrival.rejection;
-    // A model that nobody serves is a client's invention: it gets no series of its own.
-    const std::string_view label = rejection.status == 404 ? std::string_view("unknown") : model;
+    // A model that no engine names may be a client's invention: it gets no series of its own.
+    const auto& pool = pool_.Load(shared_.director.fleet().snapshot());
+    const bool is_known = model.empty() || pool->Serving(model) != nullptr;
+    const std::string_view label = is_known ? std::string_view(model) : "unknown";
     shared_.metrics.OnDecision(took, label, "", "");
     shared_.metrics.OnError(label, fairness, rejection.code);
     return RespondError(exchange, api,

@@ -398,6 +398,16 @@ def test_unknown_models_without_end_make_no_series_without_end(scene):
     assert not invented
 
 
+def test_models_that_nobody_names_make_no_series_while_no_engine_is_up(fake, start_gateway):
+    fake.stop()
+    gateway = start_gateway([fake.url])
+    for i in range(20):
+        assert gateway.post(CHAT, BAD | {"model": f"invented-{i}"}).status == 503
+    values = {value for _, labels, _ in gateway.metrics().samples for value in labels.values()}
+    assert not [value for value in values if value.startswith("invented-")]
+    assert "unknown" in values
+
+
 def test_fairness_ids_without_end_make_no_series_without_end(scene):
     with scene.connect() as connection:
         for i in range(1500):
