@@ -1,6 +1,8 @@
 // What an answer says, and how the listener hears it.
 #include "http/client.h"
 
+#include <future>
+
 #include "http/client_testing.h"
 
 namespace penstock::http {
@@ -208,12 +210,16 @@ TEST_F(ClientTest, LargeRequestArrivesWhole) {
 
 TEST_F(ClientTest, AnswerBeforeTheRequestIsSentIsHeardAndEndsTheConnection) {
   const std::string body(64 << 20, 'x');
+  std::promise<void> is_heard;
   RawServer server([&](Peer& peer, int) {
     peer.ReadHead();
     peer.Write("HTTP/1.1 413 Content Too Large\r\ncontent-length: 3\r\n\r\nbig");
+    // Reading on could take the whole request before the client looks at the answer.
+    is_heard.get_future().wait();
     peer.WaitForEnd();
   });
   const Recorder::Heard heard = Send(server.port(), Post(body.size()), {body}).WaitForEnd();
+  is_heard.set_value();
   EXPECT_EQ(heard.status, 413);
   EXPECT_EQ(heard.body, "big");
   EXPECT_EQ(heard.ends, 1);
