@@ -3,7 +3,7 @@ include(${CMAKE_SOURCE_DIR}/cmake/embed.cmake)
 
 penstock_module(core)
 penstock_module(wire DEPS core LIBS simdjson::simdjson yaml-cpp)
-penstock_module(telemetry DEPS core LIBS spdlog::spdlog fmt::fmt)
+penstock_module(telemetry DEPS core LIBS fmt::fmt Threads::Threads)
 penstock_module(model DEPS core)
 penstock_module(config DEPS core wire model LIBS fmt::fmt)
 penstock_module(net DEPS core telemetry)

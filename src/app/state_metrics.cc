@@ -10,6 +10,8 @@
 #include <filesystem>
 #include <system_error>
 
+#include "telemetry/log.h"
+
 namespace penstock::app {
 namespace {
 
@@ -95,22 +97,23 @@ StateMetrics::StateMetrics(telemetry::Registry& r, StateSources sources)
       prefix_size_(r.AddGaugeFamily("llm_d_epp_prefix_indexer_size",
                                     "Entries (block and holder) of the prefix index.",
                                     {"plugin_name", "plugin_type"})),
-      prefix_evictions_(r.AddCounterFamily("penstock_prefix_indexer_evictions_total",
-                                           "Entries that gave way to newer ones.",
-                                           {"plugin_name"})),
+      prefix_evictions_(r.AddFollowedCounterFamily("penstock_prefix_indexer_evictions_total",
+                                                   "Entries that gave way to newer ones.",
+                                                   {"plugin_name"})),
       connections_open_(r.AddGaugeFamily("penstock_http_connections_open",
                                          "Client connections that are open.", {"server"})),
-      connections_(r.AddCounterFamily("penstock_http_connections_total",
-                                      "Client connections that were accepted.", {"server"})),
-      http_requests_(r.AddCounterFamily("penstock_http_requests_total",
-                                        "Requests whose head and body arrived whole.", {"server"})),
-      clients_gone_(r.AddCounterFamily("penstock_http_clients_gone_total",
-                                       "Clients that left before their answer was finished.",
-                                       {"server"})),
-      refused_connections_(r.AddCounterFamily(
+      connections_(r.AddFollowedCounterFamily(
+          "penstock_http_connections_total", "Client connections that were accepted.", {"server"})),
+      http_requests_(r.AddFollowedCounterFamily("penstock_http_requests_total",
+                                                "Requests whose head and body arrived whole.",
+                                                {"server"})),
+      clients_gone_(r.AddFollowedCounterFamily(
+          "penstock_http_clients_gone_total", "Clients that left before their answer was finished.",
+          {"server"})),
+      refused_connections_(r.AddFollowedCounterFamily(
           "penstock_http_refused_connections_total",
           "Connections refused because limits.maxConnections was reached.", {"server"})),
-      overloaded_(r.AddCounterFamily(
+      overloaded_(r.AddFollowedCounterFamily(
           "penstock_http_overloaded_total",
           "Requests refused because limits.maxBufferedBytes was used up.", {"server"})),
       buffered_bytes_(r.AddGaugeFamily("penstock_http_buffered_bytes",
@@ -118,7 +121,10 @@ StateMetrics::StateMetrics(telemetry::Registry& r, StateSources sources)
                                        {"server"})),
       decision_log_bytes_(
           r.AddGauge("penstock_decision_log_bytes", "Memory that decision records hold.")),
-      cpu_seconds_(r.AddGauge("process_cpu_seconds_total", "User and system CPU time.")),
+      log_lines_dropped_(r.AddFollowedCounter(
+          "penstock_log_lines_dropped_total",
+          "Log lines that were not written because their reader stood still or was gone.")),
+      cpu_seconds_(r.AddFollowedCounter("process_cpu_seconds_total", "User and system CPU time.")),
       resident_bytes_(r.AddGauge("process_resident_memory_bytes", "Resident memory.")),
       open_descriptors_(r.AddGauge("process_open_fds", "Open file descriptors.")),
       max_descriptors_(r.AddGauge("process_max_fds", "Limit of open file descriptors.")) {
@@ -128,20 +134,6 @@ StateMetrics::StateMetrics(telemetry::Registry& r, StateSources sources)
   r.AddGauge("process_start_time_seconds", "Start of the process, in seconds since 1970.")
       .Set(static_cast<double>(std::time(nullptr)));
   r.OnCollect([this] { Refresh(); });
-}
-
-void StateMetrics::Followed::To(uint64_t value) {
-  if (value > seen) counter->Add(value - seen);
-  seen = std::max(seen, value);
-}
-
-StateMetrics::Followed& StateMetrics::Follow(telemetry::Family<telemetry::Counter>& family,
-                                             std::string_view family_name, std::string_view label) {
-  const std::string key = std::string(family_name) + '\0' + std::string(label);
-  for (auto& [name, followed] : followed_) {
-    if (name == key) return followed;
-  }
-  return followed_.emplace_back(key, Followed{&family.With({label})}).second;
 }
 
 void StateMetrics::Refresh() {
@@ -196,7 +188,7 @@ void StateMetrics::RefreshPlugins() {
       if (stat.metric == "prefix_indexer_size") {
         prefix_size_.With({plugin.name(), plugin.type()}).Set(stat.value);
       } else if (stat.metric == "prefix_indexer_evictions_total") {
-        Follow(prefix_evictions_, stat.metric, plugin.name()).To(static_cast<uint64_t>(stat.value));
+        prefix_evictions_.With({plugin.name()}).Follow(stat.value);
       }
     }
   }
@@ -206,19 +198,20 @@ void StateMetrics::RefreshPlugins() {
 void StateMetrics::RefreshServers() {
   for (const auto& [name, stats] : sources_.servers()) {
     connections_open_.With({name}).Set(static_cast<double>(stats.connections_open));
-    Follow(connections_, "connections", name).To(stats.connections_accepted);
-    Follow(http_requests_, "requests", name).To(stats.requests);
-    Follow(clients_gone_, "gone", name).To(stats.clients_gone);
-    Follow(refused_connections_, "refused", name).To(stats.refused_connections);
-    Follow(overloaded_, "overloaded", name).To(stats.overloaded);
+    connections_.With({name}).Follow(static_cast<double>(stats.connections_accepted));
+    http_requests_.With({name}).Follow(static_cast<double>(stats.requests));
+    clients_gone_.With({name}).Follow(static_cast<double>(stats.clients_gone));
+    refused_connections_.With({name}).Follow(static_cast<double>(stats.refused_connections));
+    overloaded_.With({name}).Follow(static_cast<double>(stats.overloaded));
     buffered_bytes_.With({name}).Set(static_cast<double>(stats.buffered_bytes));
   }
 }
 
 void StateMetrics::RefreshProcess() {
+  log_lines_dropped_.Follow(static_cast<double>(telemetry::log::DroppedLines()));
   rusage usage{};
   ::getrusage(RUSAGE_SELF, &usage);
-  cpu_seconds_.Set(SecondsOf(usage.ru_utime) + SecondsOf(usage.ru_stime));
+  cpu_seconds_.Follow(SecondsOf(usage.ru_utime) + SecondsOf(usage.ru_stime));
   rlimit descriptors{};
   ::getrlimit(RLIMIT_NOFILE, &descriptors);
   resident_bytes_.Set(ResidentBytes());

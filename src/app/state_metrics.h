@@ -35,17 +35,10 @@ class StateMetrics {
   void Refresh() EXCLUDES_LOCK(mutex_);
 
  private:
-  // A counter that follows a number which only grows.
-  struct Followed {
-    telemetry::Counter* counter = nullptr;
-    uint64_t seen = 0;
-    void To(uint64_t value);
-  };
-
   void RefreshEndpoints(const model::PoolSnapshot& pool) REQUIRES_LOCK(mutex_);
-  void RefreshPlugins() REQUIRES_LOCK(mutex_);
-  void RefreshServers() REQUIRES_LOCK(mutex_);
-  void RefreshProcess() REQUIRES_LOCK(mutex_);
+  void RefreshPlugins();
+  void RefreshServers();
+  void RefreshProcess();
 
   StateSources sources_;
   telemetry::Family<telemetry::Gauge>& kv_mean_;
@@ -60,25 +53,23 @@ class StateMetrics {
   telemetry::Family<telemetry::Gauge>& in_flight_requests_;
   telemetry::Family<telemetry::Gauge>& in_flight_tokens_;
   telemetry::Family<telemetry::Gauge>& prefix_size_;
-  telemetry::Family<telemetry::Counter>& prefix_evictions_;
+  telemetry::Family<telemetry::FollowedCounter>& prefix_evictions_;
   telemetry::Family<telemetry::Gauge>& connections_open_;
-  telemetry::Family<telemetry::Counter>& connections_;
-  telemetry::Family<telemetry::Counter>& http_requests_;
-  telemetry::Family<telemetry::Counter>& clients_gone_;
-  telemetry::Family<telemetry::Counter>& refused_connections_;
-  telemetry::Family<telemetry::Counter>& overloaded_;
+  telemetry::Family<telemetry::FollowedCounter>& connections_;
+  telemetry::Family<telemetry::FollowedCounter>& http_requests_;
+  telemetry::Family<telemetry::FollowedCounter>& clients_gone_;
+  telemetry::Family<telemetry::FollowedCounter>& refused_connections_;
+  telemetry::Family<telemetry::FollowedCounter>& overloaded_;
   telemetry::Family<telemetry::Gauge>& buffered_bytes_;
   telemetry::Gauge& decision_log_bytes_;
-  telemetry::Gauge& cpu_seconds_;
+  telemetry::FollowedCounter& log_lines_dropped_;
+  telemetry::FollowedCounter& cpu_seconds_;
   telemetry::Gauge& resident_bytes_;
   telemetry::Gauge& open_descriptors_;
   telemetry::Gauge& max_descriptors_;
 
-  Mutex mutex_;  // two collections at once would count a growth twice
-  std::vector<std::pair<std::string, Followed>> followed_ GUARDED_BY(mutex_);
+  Mutex mutex_;
   std::vector<std::string> shown_endpoints_ GUARDED_BY(mutex_);
-  Followed& Follow(telemetry::Family<telemetry::Counter>& family, std::string_view family_name,
-                   std::string_view label) REQUIRES_LOCK(mutex_);
 };
 
 }  // namespace penstock::app

@@ -20,6 +20,11 @@ api::ApiError ErrorOf(http::CallFailure failure, const std::string& endpoint,
                       std::string_view message) {
   const std::string detail = "Engine " + endpoint + ": " + std::string(message) + ".";
   switch (failure) {
+    case http::CallFailure::kLocal:
+      return {
+          503, "service_unavailable", "gateway_out_of_resources",
+          "The gateway could not open a connection: " + std::string(message) + ". Try again soon.",
+          ""};
     case http::CallFailure::kConnect:
       return {502, "api_error", "engine_unreachable",
               detail + " No other engine could take the request.", ""};
@@ -34,6 +39,21 @@ api::ApiError ErrorOf(http::CallFailure failure, const std::string& endpoint,
       return {504, "timeout_error", "engine_timeout", detail, ""};
   }
   return {502, "api_error", "engine_failed", detail, ""};
+}
+
+void LogEnd(const director::DecisionRecord& record) {
+  telemetry::log::Debug("request ended", {{"request_id", record.request_id},
+                                          {"endpoint", record.attempts.back().endpoint},
+                                          {"model", record.model},
+                                          {"end", director::EndKindName(record.end)},
+                                          {"status", record.status},
+                                          {"tries", record.attempts.size()},
+                                          {"input_tokens", record.reported_input_tokens},
+                                          {"cached_tokens", record.cached_tokens},
+                                          {"output_tokens", record.output_tokens},
+                                          {"decision_us", record.decision_us},
+                                          {"ttft_s", record.ttft_s},
+                                          {"e2e_s", record.e2e_s}});
 }
 
 }  // namespace
@@ -122,6 +142,7 @@ void Relay::EndFlight(director::EndKind kind, int status, std::string_view reaso
   flight_->OnEnd(kind, status, reason, usage, handler_.loop_.Now());
   RequestMetrics& metrics = handler_.shared_.metrics;
   metrics.OnEnd(series_, flight_->record(), response_bytes_);
+  if (telemetry::log::Enabled(telemetry::log::Level::kDebug)) LogEnd(flight_->record());
   if (kind == director::EndKind::kComplete && status < 400) return;
   const std::string_view code =
       kind == director::EndKind::kComplete ? "ModelServerError" : director::EndKindName(kind);
@@ -215,6 +236,7 @@ void Relay::OnFailure(http::CallFailure failure, std::string_view message) {
     exchange_.Abort();  // may destroy this
     return;
   }
+  if (failure == http::CallFailure::kLocal && Retry(director::TryFailure::kLocal)) return;
   if (failure == http::CallFailure::kConnect && Retry(director::TryFailure::kConnect)) return;
   if (failure == http::CallFailure::kReset && Retry(director::TryFailure::kReset)) return;
   RespondFailure(failure, message);
@@ -231,6 +253,7 @@ void Relay::RespondFailure(http::CallFailure failure, std::string_view message) 
   if (failure == http::CallFailure::kTimeout)
     flight_->OnTryFailed(director::TryFailure::kTimeout, handler_.loop_.Now());
   EndFlight(failure == http::CallFailure::kTimeout ? director::EndKind::kTimeout
+            : failure == http::CallFailure::kLocal ? director::EndKind::kRejected
                                                    : director::EndKind::kEngineGone,
             error.status, error.message);
   call_.reset();

@@ -7,9 +7,11 @@
 #include <array>
 #include <atomic>
 #include <chrono>
+#include <cstdlib>
 #include <iterator>
 
 #include "core/text.h"
+#include "telemetry/line_writer.h"
 
 namespace penstock::telemetry::log {
 namespace {
@@ -19,6 +21,9 @@ std::atomic<Format> g_format{Format::kText};
 
 constexpr std::array<std::string_view, 5> kLevelNames = {"debug", "info", "warn", "error", "off"};
 constexpr std::array<std::string_view, 4> kLevelLetters = {"DEBUG", "INFO ", "WARN ", "ERROR"};
+
+constexpr size_t kMaxWaitingBytes = 1 << 20;
+constexpr std::chrono::milliseconds kFlushPatience{500};
 
 // Escaped for a JSON string; invalid UTF-8 becomes U+FFFD, so that a line is valid whatever it
 // quotes.
@@ -74,32 +79,8 @@ void AppendValue(std::string& out, const Field& field, Format format) {
       field.value);
 }
 
-}  // namespace
-
-void Configure(Level level, Format format) {
-  g_level.store(level, std::memory_order_relaxed);
-  g_format.store(format, std::memory_order_relaxed);
-}
-
-Result<Level> ParseLevel(std::string_view name) {
-  for (size_t i = 0; i < kLevelNames.size(); ++i) {
-    if (kLevelNames[i] == name) return static_cast<Level>(i);
-  }
-  return Fail(Code::kInvalidArgument,
-              "log level '" + std::string(name) + "' is not one of debug, info, warn, error, off");
-}
-
-Result<Format> ParseFormat(std::string_view name) {
-  if (name == "text") return Format::kText;
-  if (name == "json") return Format::kJson;
-  return Fail(Code::kInvalidArgument,
-              "log format '" + std::string(name) + "' is not one of text, json");
-}
-
-bool Enabled(Level level) { return level >= g_level.load(std::memory_order_relaxed); }
-
-void Write(Level level, std::string_view event, std::initializer_list<Field> fields) {
-  if (!Enabled(level) || level == Level::kOff) return;
+// The line with its newline.
+std::string Render(Level level, std::string_view event, std::initializer_list<Field> fields) {
   const Format format = g_format.load(std::memory_order_relaxed);
   const auto now =
       std::chrono::time_point_cast<std::chrono::milliseconds>(std::chrono::system_clock::now());
@@ -128,9 +109,54 @@ void Write(Level level, std::string_view event, std::initializer_list<Field> fie
     }
     line += '\n';
   }
-  // One write, so that lines of several threads do not mix. There is nobody to tell when stderr is
-  // gone.
-  if (::write(STDERR_FILENO, line.data(), line.size()) < 0) return;
+  return line;
 }
+
+std::string GapLine(uint64_t dropped) {
+  return Render(Level::kWarn, "log lines dropped: whoever reads the log is too slow",
+                {{"lines", dropped}});
+}
+
+// Made at the first line, never destroyed: other threads may log until the very end.
+LineWriter& Writer() {
+  static auto* writer = [] {
+    std::atexit([] { (void)Flush(kFlushPatience); });
+    return new LineWriter(STDERR_FILENO, kMaxWaitingBytes, GapLine);
+  }();
+  return *writer;
+}
+
+}  // namespace
+
+void Configure(Level level, Format format) {
+  g_level.store(level, std::memory_order_relaxed);
+  g_format.store(format, std::memory_order_relaxed);
+}
+
+Result<Level> ParseLevel(std::string_view name) {
+  for (size_t i = 0; i < kLevelNames.size(); ++i) {
+    if (kLevelNames[i] == name) return static_cast<Level>(i);
+  }
+  return Fail(Code::kInvalidArgument,
+              "log level '" + std::string(name) + "' is not one of debug, info, warn, error, off");
+}
+
+Result<Format> ParseFormat(std::string_view name) {
+  if (name == "text") return Format::kText;
+  if (name == "json") return Format::kJson;
+  return Fail(Code::kInvalidArgument,
+              "log format '" + std::string(name) + "' is not one of text, json");
+}
+
+bool Enabled(Level level) { return level >= g_level.load(std::memory_order_relaxed); }
+
+void Write(Level level, std::string_view event, std::initializer_list<Field> fields) {
+  if (!Enabled(level) || level == Level::kOff) return;
+  Writer().Put(Render(level, event, fields));
+}
+
+bool Flush(std::chrono::milliseconds patience) { return Writer().Flush(patience); }
+
+uint64_t DroppedLines() { return Writer().Dropped(); }
 
 }  // namespace penstock::telemetry::log

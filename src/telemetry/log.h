@@ -3,9 +3,12 @@
 //
 //   log::Warn("endpoint failed its scrape", {{"endpoint", name}, {"reason", error.message}});
 //
-// THREADS: any. COST: formatting on the calling thread, one write; nothing when the level is off.
+// THREADS: any. COST: formatting on the calling thread; a thread of the log writes. Nothing when
+// the level is off. Whoever reads stderr may stand still: 1 MiB of lines wait, later ones are
+// dropped and counted.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <initializer_list>
 #include <string>
@@ -38,6 +41,12 @@ Result<Level> ParseLevel(std::string_view name);    // debug, info, warn, error,
 Result<Format> ParseFormat(std::string_view name);  // text, json
 bool Enabled(Level level);
 void Write(Level level, std::string_view event, std::initializer_list<Field> fields);
+
+// Waits until the lines before have been written, `patience` at most. Returns whether. A process
+// that returns from main or calls exit does so by itself.
+bool Flush(std::chrono::milliseconds patience);
+// Lines that were not written, because their reader stands still or is gone.
+uint64_t DroppedLines();
 
 inline void Debug(std::string_view event, std::initializer_list<Field> f = {}) {
   if (Enabled(Level::kDebug)) Write(Level::kDebug, event, f);

@@ -94,6 +94,11 @@ void AppendMetric(std::string& out, std::string_view name, std::string_view labe
 }
 
 void AppendMetric(std::string& out, std::string_view name, std::string_view labels,
+                  const FollowedCounter& counter) {
+  AppendSample(out, name, labels, counter.Value());
+}
+
+void AppendMetric(std::string& out, std::string_view name, std::string_view labels,
                   const Histogram& histogram) {
   const std::string bucket = std::string(name) + "_bucket";
   const std::vector<uint64_t> counts = histogram.Buckets();
@@ -141,6 +146,16 @@ uint64_t Counter::Value() const {
 void Gauge::Set(double value) { value_.store(value, std::memory_order_relaxed); }
 void Gauge::Add(double delta) { value_.fetch_add(delta, std::memory_order_relaxed); }
 double Gauge::Value() const { return value_.load(std::memory_order_relaxed); }
+
+// --- FollowedCounter
+
+void FollowedCounter::Follow(double value) {
+  double so_far = value_.load(std::memory_order_relaxed);
+  while (so_far < value &&
+         !value_.compare_exchange_weak(so_far, value, std::memory_order_relaxed)) {
+  }
+}
+double FollowedCounter::Value() const { return value_.load(std::memory_order_relaxed); }
 
 // --- Histogram
 
@@ -326,6 +341,7 @@ class FamilyImpl : public Family<M>, public FamilyBase {
 
 template <class M>
 constexpr const char* TypeName() {
+  if constexpr (std::is_same_v<M, FollowedCounter>) return "counter";
   if constexpr (std::is_same_v<M, Counter>) return "counter";
   if constexpr (std::is_same_v<M, Gauge>) return "gauge";
   return "histogram";
@@ -376,6 +392,9 @@ Registry::~Registry() = default;
 Counter& Registry::AddCounter(std::string_view name, std::string_view help) {
   return impl_->Add<Counter>(name, help, {}, {}, 1).With({});
 }
+FollowedCounter& Registry::AddFollowedCounter(std::string_view name, std::string_view help) {
+  return impl_->Add<FollowedCounter>(name, help, {}, {}, 1).With({});
+}
 Gauge& Registry::AddGauge(std::string_view name, std::string_view help) {
   return impl_->Add<Gauge>(name, help, {}, {}, 1).With({});
 }
@@ -387,6 +406,12 @@ Family<Counter>& Registry::AddCounterFamily(std::string_view name, std::string_v
                                             std::vector<std::string> label_names,
                                             size_t max_series) {
   return impl_->Add<Counter>(name, help, std::move(label_names), {}, max_series);
+}
+Family<FollowedCounter>& Registry::AddFollowedCounterFamily(std::string_view name,
+                                                            std::string_view help,
+                                                            std::vector<std::string> label_names,
+                                                            size_t max_series) {
+  return impl_->Add<FollowedCounter>(name, help, std::move(label_names), {}, max_series);
 }
 Family<Gauge>& Registry::AddGaugeFamily(std::string_view name, std::string_view help,
                                         std::vector<std::string> label_names, size_t max_series) {

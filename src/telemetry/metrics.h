@@ -46,6 +46,16 @@ class Gauge {
   std::atomic<double> value_{0};
 };
 
+// A counter whose count is kept elsewhere and read at collection.
+class FollowedCounter {
+ public:
+  void Follow(double value);  // what is below the value so far is ignored: a counter only grows
+  double Value() const;
+
+ private:
+  std::atomic<double> value_{0};
+};
+
 class Histogram {
  public:
   explicit Histogram(std::span<const double> upper_bounds);  // rising, without +Inf
@@ -88,11 +98,15 @@ class Registry {
   Registry();
   ~Registry();
   Counter& AddCounter(std::string_view name, std::string_view help);
+  FollowedCounter& AddFollowedCounter(std::string_view name, std::string_view help);
   Gauge& AddGauge(std::string_view name, std::string_view help);
   Histogram& AddHistogram(std::string_view name, std::string_view help,
                           std::span<const double> bounds);
   Family<Counter>& AddCounterFamily(std::string_view name, std::string_view help,
                                     std::vector<std::string> label_names, size_t max_series = 1000);
+  Family<FollowedCounter>& AddFollowedCounterFamily(std::string_view name, std::string_view help,
+                                                    std::vector<std::string> label_names,
+                                                    size_t max_series = 1000);
   Family<Gauge>& AddGaugeFamily(std::string_view name, std::string_view help,
                                 std::vector<std::string> label_names, size_t max_series = 1000);
   Family<Histogram>& AddHistogramFamily(std::string_view name, std::string_view help,

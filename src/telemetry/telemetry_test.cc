@@ -98,6 +98,14 @@ TEST(Registry, TheSameNameGivesTheSameMetricAndRefreshersRun) {
   EXPECT_EQ(registry.Rows().size(), 3u);  // with the registry's own counter of overflows
 }
 
+TEST(Registry, FollowedCountersAreCountersThatOnlyGrow) {
+  Registry registry;
+  FollowedCounter& seconds = registry.AddFollowedCounter("s_total", "S.");
+  seconds.Follow(1.5);
+  seconds.Follow(1.25);
+  EXPECT_THAT(registry.Expose(), HasSubstr("# TYPE s_total counter\ns_total 1.5\n"));
+}
+
 TEST(Registry, ManyThreadsMayMakeAndReadSeries) {
   Registry registry;
   Family<Counter>& family = registry.AddCounterFamily("t_total", "T.", {"k"}, 50);
@@ -120,6 +128,12 @@ TEST(Registry, ManyThreadsMayMakeAndReadSeries) {
   EXPECT_EQ(sum, 2000u);
 }
 
+// What was logged since CaptureStderr.
+std::string LoggedLines() {
+  EXPECT_TRUE(log::Flush(std::chrono::seconds(60)));
+  return testing::internal::GetCapturedStderr();
+}
+
 TEST(Log, LevelsAndFormatsAreNamed) {
   EXPECT_EQ(*log::ParseLevel("warn"), log::Level::kWarn);
   EXPECT_THAT(log::ParseLevel("loud").error().message, HasSubstr("debug, info, warn, error, off"));
@@ -134,7 +148,7 @@ TEST(Log, JsonLinesAreValidWhateverTheyQuote) {
                                {"nan", 0.0 / 0.0},
                                {"ok", true}});
   log::Debug("not written");
-  const std::string line = testing::internal::GetCapturedStderr();
+  const std::string line = LoggedLines();
   log::Configure(log::Level::kInfo, log::Format::kText);
   EXPECT_THAT(line, HasSubstr(R"("event":"odd \"text\"\u000a")"));
   EXPECT_THAT(
@@ -146,15 +160,13 @@ TEST(Log, JsonLinesAreValidWhateverTheyQuote) {
 TEST(Log, TextLinesQuoteOnlyWhatNeedsIt) {
   testing::internal::CaptureStderr();
   log::Info("ready", {{"address", "127.0.0.1:80"}, {"why", "two words"}});
-  EXPECT_THAT(testing::internal::GetCapturedStderr(),
-              HasSubstr("INFO  ready address=127.0.0.1:80 why=\"two words\"\n"));
+  EXPECT_THAT(LoggedLines(), HasSubstr("INFO  ready address=127.0.0.1:80 why=\"two words\"\n"));
 }
 
 TEST(Log, TextLinesHoldNoBytesThatATerminalMightObey) {
   testing::internal::CaptureStderr();
   log::Info("odd", {{"name", "a\x9b\x1b[2J\n"}});
-  EXPECT_THAT(testing::internal::GetCapturedStderr(),
-              HasSubstr("INFO  odd name=\"a\xef\xbf\xbd\\u001b[2J\\u000a\"\n"));
+  EXPECT_THAT(LoggedLines(), HasSubstr("INFO  odd name=\"a\xef\xbf\xbd\\u001b[2J\\u000a\"\n"));
 }
 
 }  // namespace

@@ -1,12 +1,14 @@
 """What happens around the gateway's process: its files, its ports, its log."""
 
+import fcntl
 import json
 import os
 import subprocess
+import threading
 
 import pytest
 from harness.fake_engine import chat, hold
-from harness.gateway import _addresses
+from harness.gateway import _addresses, fetch_metrics
 from harness.process import Process, find_binary, sanitizer_of
 from harness.raw import RawConnection, render_request
 from harness.wait import eventually
@@ -67,6 +69,64 @@ def test_clients_cannot_take_the_descriptors_that_engines_need(fake, start_gatew
         client.close()
     fake.answer = chat("room again")
     eventually(lambda: gateway.post(CHAT, ASK).status == 200, "new clients are served")
+
+
+def test_a_reader_of_the_log_that_stands_still_holds_nobody_up(fakes):
+    model = "m" * 1000  # each line of the log is a long one
+    fake = fakes.add(model)
+    fake.answer = chat("ok")
+    log, stderr = os.pipe()
+    gateway = subprocess.Popen(
+        [
+            str(find_binary()), "serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0",
+            "--engine", fake.url, "--log-level", "debug",
+        ],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, text=True,
+    )
+    os.close(stderr)
+    try:
+        address, admin = _addresses([gateway.stdout.readline()])
+
+        def dropped() -> float:
+            return fetch_metrics(admin).sum("penstock_log_lines_dropped_total")
+
+        body = json.dumps(ASK | {"model": model}).encode()
+        asked = 0
+        with RawConnection(address) as connection:
+            while dropped() == 0:
+                for _ in range(100):
+                    assert connection.request("POST", CHAT, body).status == 200
+                asked += 100
+                assert asked < 20_000, "the pipe and 2 MiB are full long before"
+        # Whoever reads on sees the lines that waited and how many are missing.
+        reader = threading.Thread(target=lambda: lines.extend(open(log, "rb")))
+        lines: list[bytes] = []
+        reader.start()
+        eventually(lambda: any(b"log lines dropped" in line for line in list(lines)), "the gap is told")
+    finally:
+        gateway.terminate()
+        assert gateway.wait(30) == 0
+    reader.join(30)
+    missing = [int(line.rsplit(b"lines=", 1)[1]) for line in lines if b"log lines dropped" in line]
+    assert sum(b"request ended" in line for line in lines) + sum(missing) == asked
+    assert b"draining" in lines[-1]
+
+
+def test_a_stalled_reader_of_the_log_does_not_keep_the_gateway_from_ending(fake):
+    log, stderr = os.pipe()
+    try:
+        fcntl.fcntl(stderr, fcntl.F_SETPIPE_SZ, 4096)
+        os.write(stderr, b"x" * 4096)
+        gateway = subprocess.Popen(
+            [str(find_binary()), "serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--engine", fake.url],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, text=True,
+        )
+        assert "listening" in gateway.stdout.readline()
+        gateway.terminate()
+        assert gateway.wait(30) == 0
+    finally:
+        os.close(log)
+        os.close(stderr)
 
 
 def test_the_log_may_lose_its_reader(fake):
