@@ -133,7 +133,10 @@ struct TimeoutsConfig {
     v.Field("header", header,
             {.text = "For a client to send a request's head; then 408.", .min = 0.1, .max = 3600});
     v.Field("body", body,
-            {.text = "Silence inside a client's request body; then 408.", .min = 0.1, .max = 3600});
+            {.text = "Silence inside a client's request body, and the time for all of it, with a "
+                     "second more for every 16 KiB that have come; then 408.",
+             .min = 0.1,
+             .max = 3600});
     v.Field("keepAlive", keep_alive,
             {.text = "A client's connection without a request is closed after this.",
              .min = 1,

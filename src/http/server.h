@@ -96,6 +96,9 @@ class Handler {
   virtual void Handle(Exchange& exchange) = 0;
 };
 
+// A client that sends its body more slowly holds memory for too long.
+inline constexpr uint64_t kMinBodyBytesPerSecond = 16 * 1024;
+
 struct ServerOptions {
   std::string name = "http";  // label of counters and logs
   size_t max_header_bytes = 64 * 1024;
@@ -107,10 +110,12 @@ struct ServerOptions {
   uint64_t max_buffered_bytes = 4ull << 30;
   size_t max_connections = 20'000;  // per loop; beyond it a new connection gets 503 and is closed
   Duration header_timeout = seconds(10);  // first byte of a request to the end of its head
-  Duration body_timeout = seconds(60);    // between two reads of a body
-  Duration idle_timeout = seconds(300);   // keep-alive
-  Duration write_timeout = seconds(60);   // no progress towards a client that does not read
-  size_t high_watermark = 256 * 1024;     // bytes unsent
+  // Between two reads of a body, and for a body as a whole, which has a second more for every
+  // kMinBodyBytesPerSecond that have come.
+  Duration body_timeout = seconds(60);
+  Duration idle_timeout = seconds(300);  // keep-alive
+  Duration write_timeout = seconds(60);  // no progress towards a client that does not read
+  size_t high_watermark = 256 * 1024;    // bytes unsent
   size_t low_watermark = 64 * 1024;
   // Body and content type of an error that the server itself answers with. `code` is a short word
   // ("body_too_large").

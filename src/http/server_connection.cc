@@ -136,7 +136,9 @@ void ServerConnection::OnReadTimeout() {
 void ServerConnection::UpdateReadDue() {
   const ServerOptions& options = server_.options();
   if (state_ == State::kBody) {
-    read_due_ = net::Stream::loop().Now() + options.body_timeout;
+    const Duration earned = std::chrono::microseconds(static_cast<uint64_t>(body_fill_) *
+                                                      1'000'000 / kMinBodyBytesPerSecond);
+    read_due_ = options.body_timeout + std::min(net::Stream::loop().Now(), received_ + earned);
   } else if (state_ != State::kHead || is_stalled() || (!scanner_.begun() && unsent_bytes() > 0)) {
     read_due_ = Time::max();
     is_head_timed_ = false;

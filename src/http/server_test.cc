@@ -462,6 +462,24 @@ TEST(Server, SlowBodyIs408) {
   EXPECT_EQ(server->Stats().timeouts, 2u);
 }
 
+TEST(Server, BodyThatDripsInIs408) {
+  ServerOptions options;
+  options.body_timeout = milliseconds(50);
+  TestServer server(Echo, options);
+  for (const char* head :
+       {"content-length: 1000000\r\n\r\n", "transfer-encoding: chunked\r\n\r\n"}) {
+    const bool is_chunked = std::string_view(head).starts_with("transfer");
+    const uint64_t timeouts = server->Stats().timeouts;
+    Client client(server->port());
+    client.Send("POST / HTTP/1.1\r\nhost: t\r\n" + std::string(head));
+    while (server->Stats().timeouts == timeouts) {
+      client.Send(is_chunked ? "1\r\ny\r\n" : "y");
+      std::this_thread::sleep_for(milliseconds(1));  // one byte in it, where 16 are due
+    }
+    EXPECT_EQ(client.ReadResponse().status, 408);
+  }
+}
+
 TEST(Server, IdleConnectionsAreClosedWithoutAWord) {
   ServerOptions options;
   options.idle_timeout = milliseconds(20);
