@@ -59,6 +59,8 @@ Rejection NobodyHealthy(const std::string& model, const model::PoolSnapshot& poo
 
 std::string_view TryFailureName(TryFailure failure) {
   switch (failure) {
+    case TryFailure::kLocal:
+      return "local";
     case TryFailure::kConnect:
       return "connect";
     case TryFailure::kReset:

@@ -47,7 +47,15 @@ struct Rejection {
 };
 
 // Why a try ended without an answer.
-enum class TryFailure : uint8_t { kConnect, kReset, kTimeout, kStatus502, kStatus503, kStatus504 };
+enum class TryFailure : uint8_t {
+  kLocal,  // this process had no descriptor, port or memory for a connection: nobody is blamed
+  kConnect,
+  kReset,
+  kTimeout,
+  kStatus502,
+  kStatus503,
+  kStatus504,
+};
 std::string_view TryFailureName(TryFailure failure);
 
 struct ReportedUsage {

@@ -186,6 +186,18 @@ TEST(Director, A503DoesNotTakeTheEndpointOutOfTheCandidates) {
   EXPECT_EQ(rig.fleet.snapshot().Get()->healthy.Count(), 2u);
 }
 
+TEST(Director, WhatThisProcessLacksIsNotHeldAgainstTheEndpoint) {
+  Rig rig(2);
+  Arrival a = rig.Arrive();
+  const uint32_t first = a.flight->target().slot;
+  ASSERT_TRUE(a.flight->OnTryFailed(TryFailure::kLocal, Time()));
+  EXPECT_NE(a.flight->target().slot, first);
+  EXPECT_EQ(a.flight->record().attempts[0].failure, "local");
+  EXPECT_EQ(rig.fleet.snapshot().Get()->healthy.Count(), 2u);
+  EXPECT_FALSE(a.flight->OnTryFailed(TryFailure::kLocal, Time()));
+  EXPECT_EQ(rig.Requests(0) + rig.Requests(1), 0);
+  EXPECT_EQ(rig.fleet.snapshot().Get()->healthy.Count(), 2u);
+}
 TEST(Director, NothingIsRetriedAfterTheFirstChunk) {
   Rig rig(2);
   Arrival a = rig.Arrive();
@@ -536,9 +548,9 @@ class Interleaving {
   }
 
   void FailTry(Ongoing& request, int b) {
-    constexpr std::array kFailures = {TryFailure::kConnect,   TryFailure::kReset,
-                                      TryFailure::kTimeout,   TryFailure::kStatus502,
-                                      TryFailure::kStatus503, TryFailure::kStatus504};
+    constexpr std::array kFailures = {
+        TryFailure::kLocal,     TryFailure::kConnect,   TryFailure::kReset,    TryFailure::kTimeout,
+        TryFailure::kStatus502, TryFailure::kStatus503, TryFailure::kStatus504};
     const TryFailure failure = kFailures[static_cast<size_t>(b) % kFailures.size()];
     const bool counts = request.holds && !request.ended;
     if (counts && (failure == TryFailure::kConnect || failure == TryFailure::kReset)) {

@@ -17,6 +17,8 @@ size_t BufferBytes(const ClientOptions& options) {
 
 std::string_view CallFailureName(CallFailure failure) {
   switch (failure) {
+    case CallFailure::kLocal:
+      return "local";
     case CallFailure::kConnect:
       return "connect";
     case CallFailure::kReset:

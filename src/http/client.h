@@ -24,13 +24,14 @@
 namespace penstock::http {
 
 enum class CallFailure : uint8_t {
-  kConnect,      // no connection: refused, unreachable, not resolved, connect timeout
-  kReset,        // the connection ended or broke before the first byte of the response
+  kLocal,    // no connection for want of descriptors, ports or memory here: not the engine's fault
+  kConnect,  // no connection: refused, unreachable, not resolved, connect timeout
+  kReset,    // the connection ended or broke before the first byte of the response
   kTruncated,    // it ended inside the response
   kBadResponse,  // not HTTP, or a head above the limit
   kTimeout,      // no first byte, or silence inside the body, for too long
 };
-inline constexpr size_t kCallFailures = 5;
+inline constexpr size_t kCallFailures = 6;
 // A lower-case word for counters: "connect", "bad_response".
 std::string_view CallFailureName(CallFailure failure);
 

@@ -32,6 +32,12 @@ std::string Text(Duration d) {
   return millis % 1000 == 0 ? std::to_string(millis / 1000) + " s" : std::to_string(millis) + " ms";
 }
 
+// Whether connect or socket failed for want of something on this side.
+bool IsLocal(int error) {
+  return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM ||
+         error == EADDRNOTAVAIL;
+}
+
 // What a read that gave no bytes says about the connection.
 std::string Ended(int error) {
   if (error == 0) return "the connection was closed ";
@@ -137,20 +143,23 @@ void ClientConnection::TryAddress() {
 }
 
 void ClientConnection::OnConnect(int error) {
-  if (error != 0) return OnAttemptFailed(AsClause(std::strerror(error)));
+  if (error != 0) {
+    return OnAttemptFailed(IsLocal(error) ? CallFailure::kLocal : CallFailure::kConnect,
+                           AsClause(std::strerror(error)));
+  }
   addresses_.reset();
   Count(client_.counters().connections_opened);
   BeginExchange(*call_);
 }
 
-void ClientConnection::OnAttemptFailed(std::string why) {
+void ClientConnection::OnAttemptFailed(CallFailure failure, std::string why) {
   net::Stream::Close();
   if (next_address_ < addresses_->size() && loop().Now() < begin_by_) return TryAddress();
   if (addresses_->size() > 1) {
     why += " (tried " + std::to_string(next_address_) + " of " +
            std::to_string(addresses_->size()) + " addresses)";
   }
-  Fail(CallFailure::kConnect, std::move(why));
+  Fail(failure, std::move(why));
 }
 
 // --- sending
@@ -399,7 +408,7 @@ void ClientConnection::OnDeadline() {
   switch (state_) {
     case State::kConnecting:
       if (addresses_ != nullptr && loop().Now() < begin_by_)
-        return OnAttemptFailed("connection timed out");
+        return OnAttemptFailed(CallFailure::kConnect, "connection timed out");
       return Fail(CallFailure::kConnect,
                   "no connection within " + Text(call_->options_.connect_timeout));
     case State::kHead:

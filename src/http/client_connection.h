@@ -95,7 +95,7 @@ class ClientConnection final : public net::Stream {
   void OnAddresses(const DnsCache::Answer& answer);
   void TryAddress();
   // `why` is told when the last address has failed.
-  void OnAttemptFailed(std::string why);
+  void OnAttemptFailed(CallFailure failure, std::string why);
 
   // Sending.
   void BeginExchange(ClientCall& call);

@@ -275,7 +275,7 @@ TEST_F(ClientTest, LastAddressSaysWhyNoneWasGood) {
   EXPECT_EQ(heard.message, "connection refused (tried 2 of 2 addresses)");
 }
 
-TEST_F(ClientTest, OutOfDescriptorsIsAConnectFailure) {
+TEST_F(ClientTest, WantOfDescriptorsIsNotTheEnginesFault) {
 #ifdef __SANITIZE_ADDRESS__
   GTEST_SKIP() << "the sanitizer's own checks need descriptors";
 #endif
@@ -286,8 +286,9 @@ TEST_F(ClientTest, OutOfDescriptorsIsAConnectFailure) {
   ::setrlimit(RLIMIT_NOFILE, &none);
   const Recorder::Heard heard = Send(1, Get()).WaitForEnd();
   ::setrlimit(RLIMIT_NOFILE, &before);
-  EXPECT_EQ(heard.failure, CallFailure::kConnect);
+  EXPECT_EQ(heard.failure, CallFailure::kLocal);
   EXPECT_EQ(heard.message, "too many open files");
+  EXPECT_EQ(FailuresOf(Stats(), CallFailure::kLocal), 1u);
 }
 
 }  // namespace

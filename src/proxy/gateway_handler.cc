@@ -3,6 +3,7 @@
 #include <chrono>
 #include <utility>
 
+#include "core/text.h"
 #include "proxy/relay.h"
 #include "telemetry/log.h"
 
@@ -87,8 +88,11 @@ void GatewayHandler::HandleHealth(http::Exchange& exchange) {
 void GatewayHandler::Handle(http::Exchange& exchange) {
   const http::RequestHead& head = exchange.head();
   if (head.method == "GET" || head.method == "HEAD") {
-    if (head.path == "/v1/models") return HandleModels(exchange);
-    if (head.path == "/health") return HandleHealth(exchange);
+    std::string decoded;
+    std::string_view path = head.path;
+    if (path.find('%') != std::string_view::npos) path = decoded = PercentDecoded(path);
+    if (path == "/v1/models") return HandleModels(exchange);
+    if (path == "/health") return HandleHealth(exchange);
   }
   HandleInference(exchange,
                   head.method == "POST" ? api::ClassifyPath(head.path) : model::Api::kOther);

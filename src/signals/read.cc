@@ -10,6 +10,8 @@ namespace {
 
 ReadResult ResultOf(http::CallFailure failure) {
   switch (failure) {
+    case http::CallFailure::kLocal:
+      return ReadResult::kLocal;
     case http::CallFailure::kConnect:
       return ReadResult::kConnect;
     case http::CallFailure::kReset:

@@ -19,8 +19,8 @@ std::array<telemetry::Counter*, kReadResults> Series(
 
 std::string_view ReadResultName(ReadResult result) {
   static constexpr std::array<std::string_view, kReadResults> kNames = {
-      "ok",      "connect", "reset",     "truncated", "bad_response",
-      "timeout", "status",  "too_large", "unusable"};
+      "ok",           "local",   "connect", "reset",     "truncated",
+      "bad_response", "timeout", "status",  "too_large", "unusable"};
   return kNames[static_cast<size_t>(result)];
 }
 

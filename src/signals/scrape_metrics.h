@@ -12,6 +12,7 @@ namespace penstock::signals {
 // How a read of an engine ended.
 enum class ReadResult : uint8_t {
   kOk,
+  kLocal,        // no descriptor, port or memory here for a connection
   kConnect,      // no connection
   kReset,        // closed before an answer
   kTruncated,    // closed inside the answer
@@ -21,7 +22,7 @@ enum class ReadResult : uint8_t {
   kTooLarge,  // above the limit
   kUnusable,  // read, but without what is needed
 };
-inline constexpr size_t kReadResults = 9;
+inline constexpr size_t kReadResults = 10;
 std::string_view ReadResultName(ReadResult result);
 
 struct ScrapeMetrics {

@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <memory>
 
@@ -112,6 +113,30 @@ TEST_F(ScraperTest, UnchangedPagesPublishNothing) {
   const int before = engine.requests("/metrics");
   ASSERT_TRUE(Eventually([&] { return engine.requests("/metrics") > before + 20; }));
   EXPECT_EQ(fleet_.snapshot().Get()->version, version);
+}
+
+TEST_F(ScraperTest, WantOfDescriptorsTakesNoEngineOut) {
+#ifdef __SANITIZE_ADDRESS__
+  GTEST_SKIP() << "the sanitizer's own checks need descriptors";
+#endif
+  ScriptedEngine engine;
+  ScriptedAnswer once = VllmAnswer(4);  // each read needs a connection of its own
+  once.then = ScriptedAnswer::Then::kClose;
+  engine.Answer("/metrics", once);
+  options_.timeout = seconds(30);
+  Start({Spec(engine)});
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  rlimit none = before;
+  none.rlim_cur = 0;
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
+  const bool was_short = Eventually([&] { return Scrapes("local") >= 3; });
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+  EXPECT_TRUE(was_short);
+  EXPECT_TRUE(IsHealthy());
+  engine.Answer("/metrics", VllmAnswer(5));
+  EXPECT_TRUE(Eventually([&] { return fleet_.live().waiting[Info().slot].load() == 5; }));
+  EXPECT_TRUE(IsHealthy());
 }
 
 TEST_F(ScraperTest, RefusedEngineComesBackByItself) {

@@ -137,6 +137,7 @@ void Target::OnMetrics(Read::Outcome outcome) {
     outcome.reason = std::move(page.error().message);
   }
   context_.metrics.scrapes[static_cast<size_t>(outcome.result)]->Add();
+  if (outcome.result == ReadResult::kLocal && is_up_) return NotAsked(outcome.reason);
   Failed(WithAdvice(outcome), now);
 }
 
@@ -157,6 +158,13 @@ void Target::Succeeded(const director::EngineSignals& signals, Time now) {
   }
   context_.fleet.Scraped(slot_, signals, now);
   BeginModels(now);
+}
+
+void Target::NotAsked(const std::string& reason) {
+  if (reason == told_reason_) return;
+  told_reason_ = reason;
+  log::Warn("endpoint cannot be asked, its last signals stay",
+            {{"endpoint", name_}, {"address", address_}, {"reason", reason}});
 }
 
 void Target::Failed(const std::string& reason, Time now) {

@@ -72,6 +72,8 @@ class Target {
   void OnMetrics(Read::Outcome outcome);
   void OnModels(Read::Outcome outcome);
   void Succeeded(const director::EngineSignals& signals, Time now);
+  // For want of something in this process, which says nothing about the engine.
+  void NotAsked(const std::string& reason);
   void Failed(const std::string& reason, Time now);
   void BeginModels(Time now);
   void Aim(const model::EndpointSpec& spec);
