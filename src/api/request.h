@@ -30,7 +30,7 @@ struct ApiError {
 std::string RenderError(const ApiError& error, model::Api api);
 
 // POST routes by path ("/v1/chat/completions", also without /v1, and /v2/rerank; a query does not
-// matter); kOther for the rest.
+// matter, and escapes are what they stand for, as in engines); kOther for the rest.
 model::Api ClassifyPath(std::string_view path);
 
 // Bytes [begin, end) of the body are replaced by `text`.

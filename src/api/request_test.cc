@@ -39,9 +39,11 @@ TEST(ClassifyPath, KnowsTheRoutes) {
   EXPECT_EQ(ClassifyPath("/v1/rerank"), Api::kRerank);
   EXPECT_EQ(ClassifyPath("/v2/rerank"), Api::kRerank);
   EXPECT_EQ(ClassifyPath("/score"), Api::kScore);
+  EXPECT_EQ(ClassifyPath("/v1/chat%2Fcompletion%73?x=1"), Api::kChatCompletions);
   for (std::string_view other :
-       {"", "/", "/v1", "/v1/", "/v1/chat/completions/", "/v1/chat/completions/render",
-        "/v1/messages/count_tokens", "/v2/chat/completions", "/generate", "/v1/v1/completions"}) {
+       {"", "/v1/completions%3Fx", "/v1/completion%2573", "/", "/v1", "/v1/",
+        "/v1/chat/completions/", "/v1/chat/completions/render", "/v1/messages/count_tokens",
+        "/v2/chat/completions", "/generate", "/v1/v1/completions"}) {
     EXPECT_EQ(ClassifyPath(other), Api::kOther) << other;
   }
 }

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <iterator>
+#include <string>
 
 #include "api/request.h"
 #include "core/text.h"
@@ -53,6 +54,8 @@ constexpr std::string_view kControlHeaders[] = {
 
 model::Api ClassifyPath(std::string_view path) {
   path = path.substr(0, path.find_first_of("?#"));
+  std::string decoded;
+  if (path.find('%') != std::string_view::npos) path = decoded = PercentDecoded(path);
   if (path == "/v2/rerank") return model::Api::kRerank;
   if (path.starts_with("/v1/")) path.remove_prefix(3);
   const auto* const route = std::ranges::find(kRoutes, path, &Route::path);

@@ -96,6 +96,14 @@ TEST(Random, SameSeedSameNumbersAndBoundsHold) {
   }
 }
 
+TEST(PercentDecoded, TurnsEscapesIntoBytesAndLeavesTheRest) {
+  EXPECT_EQ(PercentDecoded("/v1/%63hat%2Fx%2fy"), "/v1/chat/x/y");
+  EXPECT_EQ(PercentDecoded("%00%fF"), std::string("\0\xff", 2));
+  EXPECT_EQ(PercentDecoded("%%41%4"), "%A%4");
+  EXPECT_EQ(PercentDecoded("%g1%1g%"), "%g1%1g%");
+  EXPECT_EQ(PercentDecoded(""), "");
+}
+
 TEST(Random, BelowIsUniform) {
   Random random(1);
   std::array<int, 8> counts{};

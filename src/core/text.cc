@@ -101,6 +101,26 @@ size_t Utf8SequenceLength(std::string_view s) {
   return length;
 }
 
+std::string PercentDecoded(std::string_view s) {
+  const auto digit = [&](size_t i) {
+    const char c = i < s.size() ? s[i] : ' ';
+    if (c >= '0' && c <= '9') return c - '0';
+    const char lower = static_cast<char>(c | 0x20);
+    return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
+  };
+  std::string out;
+  out.reserve(s.size());
+  for (size_t i = 0; i < s.size(); ++i) {
+    if (s[i] == '%' && digit(i + 1) >= 0 && digit(i + 2) >= 0) {
+      out += static_cast<char>(digit(i + 1) * 16 + digit(i + 2));
+      i += 2;
+    } else {
+      out += s[i];
+    }
+  }
+  return out;
+}
+
 void AppendValidUtf8(std::string_view s, std::string* out) {
   while (!s.empty()) {
     const size_t length = Utf8SequenceLength(s);

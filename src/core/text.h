@@ -26,6 +26,8 @@ std::string DidYouMean(std::string_view word, std::span<const std::string_view> 
 std::string_view Utf8Prefix(std::string_view s, size_t max_bytes);
 // Length of the valid UTF-8 sequence that `s` begins with; 0 when there is none.
 size_t Utf8SequenceLength(std::string_view s);
+// `s` with every %XX as the byte it stands for; a "%" without two digits stays.
+std::string PercentDecoded(std::string_view s);
 // Appends `s` with U+FFFD in place of every byte that is not UTF-8.
 void AppendValidUtf8(std::string_view s, std::string* out);
 

@@ -66,10 +66,12 @@ def start_gateway(tmp_path):
         return gateway
 
     yield start
-    for gateway in started:
-        if gateway.process.popen.poll() is None:
-            gateway.wait_idle()
-    _stop_all(started)
+    try:
+        for gateway in started:
+            if gateway.process.popen.poll() is None:
+                gateway.wait_idle()
+    finally:
+        _stop_all(started)
 
 
 def _stop_all(things) -> None:
@@ -93,5 +95,7 @@ def fleet(tmp_path_factory):
     gateway.sim = sim
     gateway.wait_healthy(*sim.addresses)
     yield gateway
-    gateway.wait_idle()
-    _stop_all([gateway, sim])
+    try:
+        gateway.wait_idle()
+    finally:
+        _stop_all([gateway, sim])

@@ -176,6 +176,13 @@ def test_engine_gets_the_path_that_was_understood_and_no_header_of_the_connectio
     assert request.header("x-one") is None and request.header("x-two") is None
 
 
+def test_an_escaped_path_is_the_same_api(scene):
+    response = scene.post("/v1/chat%2Fcompletion%73", {"model": "nobody's", "messages": []})
+    assert response.status == 404
+    assert response.json()["error"]["code"] == "model_not_found"
+    assert scene.request("GET", "/v1/model%73").json()["object"] == "list"
+
+
 def test_unending_header_flood_is_cut_off_with_bounded_memory(scene):
     before = client_errors(scene)
     with scene.connect() as connection:
