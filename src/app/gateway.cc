@@ -78,6 +78,17 @@ director::DirectorOptions DirectorOptionsOf(const config::ServeConfig& config,
   return options;
 }
 
+proxy::RequestMetrics::PrefixProducer PrefixProducerOf(const sched::Scheduler& scheduler) {
+  for (const auto& instance : scheduler.Stats()) {
+    for (const sched::PluginStat& stat : instance.stats) {
+      if (stat.metric == "prefix_indexer_size") {
+        return {std::string(instance.plugin->name()), std::string(instance.plugin->type())};
+      }
+    }
+  }
+  return {};
+}
+
 signals::ScraperOptions ScraperOptionsOf(const config::ServeConfig& config) {
   signals::ScraperOptions options;
   options.interval = config.scrape.interval;
@@ -95,7 +106,7 @@ struct Gateway::Impl {
         fleet(config.limits.max_endpoints),
         live(2 * config.limits.max_endpoints),
         director(fleet, std::move(chosen.scheduler), DirectorOptionsOf(config, live)),
-        metrics(registry),
+        metrics(registry, PrefixProducerOf(director.scheduler())),
         shared{director,
                metrics,
                {config.timeouts.connect, config.timeouts.first_byte, config.timeouts.idle}},

@@ -42,6 +42,7 @@ struct Attempt {
   std::vector<float> waiting, running, kv_usage, in_flight_requests, in_flight_tokens,
       uncached_tokens;
   std::vector<float> matched_blocks;  // of the first prefix producer
+  float hit_blocks = 0;               // of them, the picked endpoint's
   uint32_t total_blocks = 0;
   uint32_t block_size_tokens = 0;
 };

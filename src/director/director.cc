@@ -259,6 +259,7 @@ void Lane::Record(Flight& flight, const std::shared_ptr<const model::PoolSnapsho
   attempt.uncached_tokens = columns_.uncached_tokens;
   if (!columns_.prefix.empty()) {
     attempt.matched_blocks = columns_.prefix.front().matched_blocks;
+    attempt.hit_blocks = attempt.matched_blocks[column];
     attempt.total_blocks = columns_.prefix.front().total_blocks;
     attempt.block_size_tokens = columns_.prefix.front().block_size_tokens;
   }

@@ -137,6 +137,8 @@ void GatewayHandler::HandleInference(http::Exchange& exchange, model::Api api) {
   arrival.flight->SetDecisionTime(took);
   shared_.metrics.OnDecision(took, model, arrival.flight->target().name,
                              std::to_string(arrival.flight->target().port));
+  shared_.metrics.OnDispatch(arrival.flight->record().attempts.front(),
+                             loop_.Now() - exchange.received());
   RequestSeries& series = series_.Find(model, fairness);
   series.requests.Add();
   auto relay = std::make_unique<Relay>(*this, exchange, std::move(arrival.flight),

@@ -31,6 +31,12 @@ constexpr std::array kNormalizedTpot = {.001, .002, .005, .01, .02, .05, .1,
 constexpr std::array kTpot = {.0005, .00205, .005, .01, .02, .04, .06, .08, .1, .125,
                               .15,   .2,     .3,   .4,  .5,  .6,  .8,  1.,  2.};
 constexpr std::array kItl = {.001, .005, .01, .02, .04, .06, .08, .1, .15, .2, .3, .5, .75, 1., 2.};
+constexpr std::array kProcessing = {.0005, .001, .002, .005, .01, .015, .025, .04,
+                                    .06,   .1,   .25,  .5,   1.,  2.5,  5.,   10.};
+constexpr std::array kHitRatio = {0., .1, .2, .3, .4, .5, .6, .7, .8, .9, 1.};
+constexpr std::array kHitBytes = {0.,    16.,   32.,   64.,   128.,   256.,   512.,
+                                  1024., 2048., 4096., 8192., 16384., 32768., 65536.};
+constexpr double kBytesPerToken = 4;  // as upstream reckons
 constexpr size_t kMaxCachedSeries = 1000;
 // Fairness ids are the client's to invent, and a histogram is twenty lines or more of the page for
 // each: with 1,000 of them a scrape would be 40 MB.
@@ -53,7 +59,7 @@ std::vector<std::string> LabelsAnd(std::string extra) {
 
 }  // namespace
 
-RequestMetrics::RequestMetrics(telemetry::Registry& r)
+RequestMetrics::RequestMetrics(telemetry::Registry& r, const PrefixProducer& prefix_producer)
     : requests_(
           r.AddCounterFamily("llm_d_epp_request_total", "Requests received, by model.", Labels())),
       errors_(r.AddCounterFamily("llm_d_epp_request_error_total",
@@ -90,6 +96,18 @@ RequestMetrics::RequestMetrics(telemetry::Registry& r)
       itl_(r.AddHistogramFamily("llm_d_epp_request_streaming_itl_seconds",
                                 "Time between two pieces of a streamed answer.", Labels(), kItl,
                                 kMaxHistogramSeries)),
+      processing_seconds_(r.AddHistogram(
+          "llm_d_epp_request_processing_duration_seconds",
+          "From the request's head to its dispatch to an engine; its body comes in between.",
+          kProcessing)),
+      hit_ratio_family_(r.AddHistogramFamily(
+          "llm_d_epp_prefix_indexer_hit_ratio",
+          "Share of a prompt's blocks that the picked endpoint is believed to hold.",
+          {"plugin_name", "plugin_type"}, kHitRatio)),
+      hit_bytes_family_(r.AddHistogramFamily(
+          "llm_d_epp_prefix_indexer_hit_bytes",
+          "Length of the prefix that the picked endpoint is believed to hold, 4 bytes a token.",
+          {"plugin_name", "plugin_type"}, kHitBytes)),
       decision_seconds_(r.AddHistogram("llm_d_epp_scheduler_e2e_duration_seconds",
                                        "One scheduling decision, producers included.", kSched)),
       attempts_(r.AddCounterFamily(
@@ -103,7 +121,11 @@ RequestMetrics::RequestMetrics(telemetry::Registry& r)
                                   "Requests sent to another endpoint, by why the first try failed.",
                                   {"reason"})),
       engine_failures_(r.AddCounterFamily("penstock_engine_failures_total",
-                                          "Tries on an engine that failed, by kind.", {"kind"})) {}
+                                          "Tries on an engine that failed, by kind.", {"kind"})) {
+  if (prefix_producer.name.empty()) return;
+  hit_ratio_ = &hit_ratio_family_.With({prefix_producer.name, prefix_producer.type});
+  hit_bytes_ = &hit_bytes_family_.With({prefix_producer.name, prefix_producer.type});
+}
 
 RequestMetrics::~RequestMetrics() = default;
 
@@ -162,6 +184,13 @@ void RequestMetrics::OnEnd(RequestSeries& series, const director::DecisionRecord
 void RequestMetrics::OnError(std::string_view model, std::string_view fairness_id,
                              std::string_view code) {
   errors_.With({model, model, fairness_id, kPriority, code}).Add();
+}
+
+void RequestMetrics::OnDispatch(const director::Attempt& attempt, Duration since_received) {
+  processing_seconds_.Observe(ToSeconds(since_received));
+  if (hit_ratio_ == nullptr || attempt.total_blocks == 0) return;
+  hit_ratio_->Observe(attempt.hit_blocks / static_cast<double>(attempt.total_blocks));
+  hit_bytes_->Observe(attempt.hit_blocks * kBytesPerToken * attempt.block_size_tokens);
 }
 
 void RequestMetrics::OnDecision(Duration took, std::string_view model, std::string_view endpoint,

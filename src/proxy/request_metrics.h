@@ -38,7 +38,11 @@ struct RequestSeries {
 
 class RequestMetrics {
  public:
-  explicit RequestMetrics(telemetry::Registry& registry);
+  // Name and type of the plugin that judges prefixes; both "" when there is none.
+  struct PrefixProducer {
+    std::string name, type;
+  };
+  RequestMetrics(telemetry::Registry& registry, const PrefixProducer& prefix_producer);
   ~RequestMetrics();
 
   // A loop's own cache over Series(): no lock after the first request of a model. Bounded.
@@ -64,6 +68,8 @@ class RequestMetrics {
   void OnClientError(std::string_view code) { client_errors_.With({code}).Add(); }
   void OnRetry(std::string_view reason) { retries_.With({reason}).Add(); }
   void OnEngineFailure(std::string_view kind) { engine_failures_.With({kind}).Add(); }
+  // A request goes to its first endpoint.
+  void OnDispatch(const director::Attempt& attempt, Duration since_received);
   // One run of the scheduler: how long it took and which endpoint it chose ("" when none).
   void OnDecision(Duration took, std::string_view model, std::string_view endpoint,
                   std::string_view port);
@@ -84,6 +90,11 @@ class RequestMetrics {
   telemetry::Family<telemetry::Histogram>& ttft_;
   telemetry::Family<telemetry::Histogram>& tpot_;
   telemetry::Family<telemetry::Histogram>& itl_;
+  telemetry::Histogram& processing_seconds_;
+  telemetry::Family<telemetry::Histogram>& hit_ratio_family_;
+  telemetry::Family<telemetry::Histogram>& hit_bytes_family_;
+  telemetry::Histogram* hit_ratio_ = nullptr;  // null: nobody judges prefixes
+  telemetry::Histogram* hit_bytes_ = nullptr;
   telemetry::Histogram& decision_seconds_;
   telemetry::Family<telemetry::Counter>& attempts_;
   telemetry::Family<telemetry::Counter>& client_errors_;

@@ -277,8 +277,28 @@ def test_metrics_have_llm_d_s_names_and_count(fleet):
     assert metrics.sum("llm_d_epp_request_output_tokens_sum", model_name=MODEL) >= 9
     assert metrics.sum("llm_d_epp_request_running") == 0
     assert metrics.sum("llm_d_epp_scheduler_attempts_total", status="success") >= 3
+    assert metrics.sum("llm_d_epp_request_processing_duration_seconds_count") >= 3
     for name in metrics.names():
         assert name.startswith(("llm_d_", "penstock_", "process_", "inference_")), name
+
+
+def test_hits_of_the_prefix_index_are_those_of_the_picked_endpoint(fleet):
+    ratio, size = "llm_d_epp_prefix_indexer_hit_ratio", "llm_d_epp_prefix_indexer_hit_bytes"
+    before = fleet.metrics()
+    prompt = "A prompt of its own, ten blocks of 64 tokens long. " * 51  # 2601 bytes
+    for _ in range(3):
+        assert fleet.post(CHAT, ask(MODEL, prompt, max_tokens=1)).status == 200
+    after = fleet.metrics()
+
+    def gained(name: str) -> float:
+        return after.sum(name) - before.sum(name)
+
+    assert gained(f"{ratio}_count") == gained(f"{size}_count") == 3
+    assert gained(f"{ratio}_sum") == 2, "the first is cold, the others are hits from end to end"
+    assert gained(f"{size}_sum") == pytest.approx(2 * 2601, abs=2 * 256)
+    assert after.labels(f"{ratio}_count") == [
+        {"plugin_name": "approx-prefix-cache-producer", "plugin_type": "approx-prefix-cache-producer"}
+    ]
 
 
 def test_counters_agree_with_what_the_engines_counted(start_sim, start_gateway):
