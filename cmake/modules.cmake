@@ -14,6 +14,7 @@ penstock_module(engine DEPS core model config wire LIBS xxhash)
 file(GLOB profiles CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/profiles/*.yaml)
 penstock_embed(TARGET penstock_engine NAME profiles FUNCTION penstock::engine::ProfileFiles
                BASE ${CMAKE_SOURCE_DIR}/profiles FILES ${profiles})
+penstock_module(workload DEPS core wire config LIBS Boost::json)
 penstock_module(sched DEPS core model config telemetry kvcache)
 penstock_module(plugins DEPS core model config kvcache sched LIBS xxhash)
 penstock_module(director DEPS core model config telemetry kvcache sched plugins)
