@@ -11,7 +11,8 @@ penstock_module(http DEPS core wire telemetry net)
 penstock_module(api DEPS core wire model)
 penstock_module(kvcache DEPS core model LIBS xxhash)
 penstock_module(engine DEPS core model config wire LIBS xxhash)
-file(GLOB profiles CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/profiles/*.yaml)
+file(GLOB profiles CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/profiles/*.yaml
+     ${CMAKE_SOURCE_DIR}/profiles/*.csv)
 penstock_embed(TARGET penstock_engine NAME profiles FUNCTION penstock::engine::ProfileFiles
                BASE ${CMAKE_SOURCE_DIR}/profiles FILES ${profiles})
 penstock_module(workload DEPS core wire config LIBS Boost::json)
@@ -26,6 +27,7 @@ penstock_module(admin DEPS core wire telemetry http director LIBS Boost::json)
 file(GLOB console_files CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/console/*)
 penstock_embed(TARGET penstock_admin NAME console FUNCTION penstock::admin::ConsoleFiles
                BASE ${CMAKE_SOURCE_DIR}/console FILES ${console_files})
+penstock_module(lab DEPS core wire config model workload engine sched plugins director LIBS Boost::json fmt::fmt)
 penstock_module(traffic DEPS core wire config http net LIBS Boost::json fmt::fmt)
 
 # The commands are a library, so that their tests link them; the program adds main.cc.
@@ -37,7 +39,7 @@ add_library(penstock_app STATIC ${app_sources})
 target_include_directories(penstock_app PUBLIC ${CMAKE_SOURCE_DIR}/src)
 target_compile_definitions(penstock_app PUBLIC PENSTOCK_VERSION="${PROJECT_VERSION}")
 target_link_libraries(penstock_app PUBLIC penstock_proxy penstock_sim penstock_admin
-  penstock_traffic penstock_discovery penstock_signals penstock_director penstock_plugins
+  penstock_lab penstock_traffic penstock_discovery penstock_signals penstock_director penstock_plugins
   penstock_config CLI11::CLI11 fmt::fmt Threads::Threads)
 add_executable(penstock ${CMAKE_SOURCE_DIR}/src/app/main.cc)
 target_link_libraries(penstock PRIVATE penstock_app)

@@ -5,7 +5,6 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <filesystem>
-#include <fstream>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -14,6 +13,7 @@
 #include "app/reference.h"
 #include "config/document.h"
 #include "config/serve_config.h"
+#include "core/file.h"
 #include "plugins/builtin.h"
 
 namespace penstock::app {
@@ -37,18 +37,6 @@ Result<std::vector<telemetry::Registry::Row>> AllMetricRows() {
   return (*gateway)->MetricRows();
 }
 
-Result<> WriteFile(const std::filesystem::path& path, std::string_view text) {
-  std::ofstream file(path, std::ios::binary | std::ios::trunc);
-  file << text;
-  file.close();
-  if (!file) {
-    return Fail(Code::kUnavailable,
-                fmt::format("'{}' cannot be written: is the folder writable, the disk full?",
-                            path.string()));
-  }
-  return {};
-}
-
 }  // namespace
 
 Result<> WriteDocs(const std::string& folder) {
@@ -67,7 +55,8 @@ Result<> WriteDocs(const std::string& folder) {
       {"plugins.md", PluginsPage(plugins::Builtins())},
   };
   for (const auto& [name, text] : files) {
-    if (const auto written = WriteFile(std::filesystem::path(folder) / name, text); !written) {
+    if (const auto written = WriteFile((std::filesystem::path(folder) / name).string(), text);
+        !written) {
       return written;
     }
   }

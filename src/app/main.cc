@@ -7,6 +7,7 @@
 
 #include "app/demo.h"
 #include "app/docs.h"
+#include "app/lab.h"
 #include "app/serve.h"
 #include "app/sim.h"
 #include "app/traffic.h"
@@ -28,6 +29,7 @@ constexpr Command kCommands[] = {
     {"sim", "simulated engines that speak vLLM's HTTP API", penstock::app::RunSim},
     {"traffic", "realistic chat traffic against a gateway on this machine",
      penstock::app::RunTraffic},
+    {"lab", "policies and engines in virtual time", penstock::app::RunLab},
     {"docs", "write the generated reference into a folder", penstock::app::RunDocs},
 };
 

@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <fstream>
 
 namespace penstock {
 namespace {
@@ -42,6 +43,15 @@ Result<std::string> ReadFile(const std::string& path, size_t max_bytes) {
                   path + ": is larger than " + std::to_string(max_bytes >> 20) + " MiB");
     }
   }
+}
+
+Result<> WriteFile(const std::string& path, std::string_view text) {
+  std::ofstream file(path, std::ios::binary | std::ios::trunc);
+  file << text;
+  file.close();
+  if (file) return {};
+  return Fail(Code::kUnavailable,
+              "'" + path + "' cannot be written: is the folder writable, the disk full?");
 }
 
 }  // namespace penstock

@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <cassert>
 #include <cmath>
-#include <numbers>
 #include <set>
 #include <string>
 #include <utility>
 
+#include "core/exact_math.h"
 #include "core/random.h"
 #include "engine/block_pool.h"
 
@@ -432,10 +432,9 @@ void Engine::Impl::Emit(std::vector<Event>& to, const Sequence& sequence, Event:
 
 Duration Engine::Impl::NoisyDuration(const StepLoad& load) {
   double seconds = StepSeconds(options_.costs, load);
+  if (options_.kernel_times != nullptr) seconds += options_.kernel_times->Seconds(load);
   if (options_.costs.noise > 0) {
-    // Box and Muller; 1 - u keeps the logarithm finite.
-    const double radius = std::sqrt(-2 * std::log(1 - random_.Uniform()));
-    const double normal = radius * std::cos(2 * std::numbers::pi * random_.Uniform());
+    const double normal = ExactNormalQuantile(std::max(random_.Uniform(), 0x1.0p-53));
     seconds *= std::clamp(1 + options_.costs.noise * normal, 0.5, 2.0);
   }
   return FromSeconds(seconds);

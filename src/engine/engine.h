@@ -33,6 +33,7 @@
 
 #include "core/result.h"
 #include "core/time.h"
+#include "engine/kernel_times.h"
 #include "engine/step_time.h"
 
 namespace penstock::engine {
@@ -51,6 +52,8 @@ struct EngineOptions {
   Policy policy = Policy::kFcfs;
   bool prefix_caching = true;
   StepCosts costs;
+  // Added to what the costs say; null: nothing.
+  std::shared_ptr<const KernelTimes> kernel_times;
   uint64_t seed = 1;  // of the noise
 };
 

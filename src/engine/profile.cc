@@ -1,6 +1,7 @@
 #include "engine/profile.h"
 
 #include <algorithm>
+#include <functional>
 #include <span>
 #include <utility>
 
@@ -20,23 +21,17 @@ std::string_view Stem(std::string_view file) {
   return file.substr(0, file.size() - kSuffix.size());
 }
 
-}  // namespace
+// A file of the profile's folder.
+using Neighbour = std::function<Result<std::string>(const std::string& name)>;
 
-EngineOptions Profile::Options() const {
-  EngineOptions options;
-  options.block_size = kv_cache.block_size;
-  options.num_blocks = kv_cache.blocks;
-  options.max_num_seqs = scheduler.max_num_seqs;
-  options.max_num_batched_tokens = scheduler.max_num_batched_tokens;
-  options.long_prefill_tokens = scheduler.long_prefill_tokens;
-  options.max_model_len = scheduler.max_model_len;
-  options.max_loras = scheduler.max_loras;
-  options.max_waiting = scheduler.max_waiting;
-  options.costs = step_time;
-  return options;
+Result<std::string> EmbeddedNeighbour(const std::string& name) {
+  for (const EmbeddedFile& file : ProfileFiles()) {
+    if (file.name == name) return std::string(file.bytes);
+  }
+  return Fail(Code::kNotFound, name + ": no such built-in file");
 }
 
-Result<Profile> ParseProfile(std::string_view yaml, std::string_view file_name) {
+Result<Profile> Parse(std::string_view yaml, std::string_view file_name, const Neighbour& read) {
   auto tree = wire::ParseYaml(yaml, file_name);
   if (!tree) return std::unexpected(std::move(tree.error()));
   Profile profile;
@@ -50,10 +45,44 @@ Result<Profile> ParseProfile(std::string_view yaml, std::string_view file_name) 
     }
     return Fail(Code::kInvalidArgument, std::move(message));
   }
+  if (!profile.kernel_times_file.empty()) {
+    auto csv = read(profile.kernel_times_file);
+    if (!csv) {
+      return Fail(csv.error().code,
+                  std::string(file_name) + ": kernelTimes: " + csv.error().message);
+    }
+    auto times = KernelTimes::Parse(*csv, profile.kernel_times_file);
+    if (!times) return std::unexpected(std::move(times.error()));
+    profile.kernel_times = std::move(*times);
+  }
   if (auto engine = Engine::Create(profile.Options()); !engine) {
     return Fail(engine.error().code, std::string(file_name) + ": " + engine.error().message);
   }
   return profile;
+}
+
+}  // namespace
+
+EngineOptions Profile::Options() const {
+  EngineOptions options;
+  options.block_size = kv_cache.block_size;
+  options.num_blocks = kv_cache.blocks;
+  options.max_num_seqs = scheduler.max_num_seqs;
+  options.max_num_batched_tokens = scheduler.max_num_batched_tokens;
+  options.long_prefill_tokens = scheduler.long_prefill_tokens;
+  options.max_model_len = scheduler.max_model_len;
+  options.max_loras = scheduler.max_loras;
+  options.max_waiting = scheduler.max_waiting;
+  options.costs = step_time;
+  options.kernel_times = kernel_times;
+  return options;
+}
+
+Result<Profile> ParseProfile(std::string_view yaml, std::string_view file_name) {
+  const std::string folder(file_name.substr(0, file_name.rfind('/') + 1));  // npos + 1 is 0
+  return Parse(yaml, file_name, [&](const std::string& name) {
+    return ReadFile(name.starts_with('/') ? name : folder + name, kMaxFileBytes);
+  });
 }
 
 Result<Profile> LoadProfile(std::string_view name_or_path) {
@@ -63,7 +92,9 @@ Result<Profile> LoadProfile(std::string_view name_or_path) {
     return ParseProfile(*text, name_or_path);
   }
   for (const EmbeddedFile& file : ProfileFiles()) {
-    if (Stem(file.name) == name_or_path) return ParseProfile(file.bytes, file.name);
+    if (file.name.ends_with(kSuffix) && Stem(file.name) == name_or_path) {
+      return Parse(file.bytes, file.name, EmbeddedNeighbour);
+    }
   }
   const std::vector<std::string> names = BuiltinProfileNames();
   const std::vector<std::string_view> views(names.begin(), names.end());
@@ -75,7 +106,9 @@ Result<Profile> LoadProfile(std::string_view name_or_path) {
 
 std::vector<std::string> BuiltinProfileNames() {
   std::vector<std::string> names;
-  for (const EmbeddedFile& file : ProfileFiles()) names.emplace_back(Stem(file.name));
+  for (const EmbeddedFile& file : ProfileFiles()) {
+    if (file.name.ends_with(kSuffix)) names.emplace_back(Stem(file.name));
+  }
   std::sort(names.begin(), names.end());
   return names;
 }

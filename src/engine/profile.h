@@ -69,6 +69,8 @@ struct Profile {
     }
   } kv_cache;
   StepCosts step_time;
+  std::string kernel_times_file;
+  std::shared_ptr<const KernelTimes> kernel_times;  // what that file holds
 
   template <class V>
   void Describe(V& v) {
@@ -86,7 +88,11 @@ struct Profile {
              .one_of = {"measured", "derived", "guess"}});
     v.Field("scheduler", scheduler, {.text = "Limits of the engine's scheduler."});
     v.Field("kvCache", kv_cache, {.text = "Its KV cache.", .required = true});
-    v.Field("stepTime", step_time, {.text = "How long a step takes.", .required = true});
+    v.Field("stepTime", step_time,
+            {.text = "How long a step takes, beside what kernelTimes holds.", .required = true});
+    v.Field(
+        "kernelTimes", kernel_times_file,
+        {.text = "CSV of measured kernel times (engine/kernel_times.h), in the profile's folder."});
   }
 
   // The engine that this profile describes; seed and policy are the defaults.

@@ -2,6 +2,10 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
 
 namespace penstock::engine {
 namespace {
@@ -25,7 +29,7 @@ TEST(Profile, BuiltinsLoadAndCarryTheirFileName) {
     auto profile = LoadProfile(name);
     ASSERT_TRUE(profile.has_value()) << profile.error().message;
     EXPECT_EQ(profile->name, name);
-    EXPECT_GT(profile->step_time.floor_ms, 0);
+    EXPECT_TRUE(profile->step_time.floor_ms > 0 || profile->kernel_times != nullptr);
   }
 }
 
@@ -79,6 +83,29 @@ TEST(Profile, AnUnknownNameListsTheKnownOnes) {
   EXPECT_EQ(profile.error().code, Code::kNotFound);
   EXPECT_THAT(profile.error().message, HasSubstr("did you mean 'h100-qwen3-32b-tp2'"));
   EXPECT_EQ(LoadProfile("./no/such.yaml").error().code, Code::kNotFound);
+}
+
+TEST(Profile, KernelTimesStandBesideTheProfile) {
+  const std::string folder =
+      std::filesystem::temp_directory_path() / ("penstock-profile-" + std::to_string(::getpid()));
+  std::filesystem::create_directories(folder);
+  const std::string yaml =
+      "name: mine\nmodel: m\norigin: here\nquality: guess\nkvCache: {blocks: 4096}\n"
+      "stepTime: {constantMs: 1}\nkernelTimes: mine.csv\n";
+  std::ofstream(folder + "/mine.yaml") << yaml;
+  const auto missing = LoadProfile(folder + "/mine.yaml");
+  ASSERT_FALSE(missing);
+  EXPECT_THAT(missing.error().message, testing::HasSubstr("mine.csv: cannot be read"));
+  std::ofstream(folder + "/mine.csv")
+      << "kind,a,b,c,us\ndense,1,,,1000\nper_sequence,1,,,1\ndecode,1,1,,1\nprefill,2,0,,1\n"
+         "mixed,1,1,2,1\n";
+  const auto profile = LoadProfile(folder + "/mine.yaml");
+  ASSERT_TRUE(profile) << profile.error().message;
+  ASSERT_NE(profile->Options().kernel_times, nullptr);
+  StepLoad load;
+  load.Add(0, 1);
+  EXPECT_NEAR(profile->Options().kernel_times->Seconds(load), 1.002e-3, 1e-9);
+  std::filesystem::remove_all(folder);
 }
 
 }  // namespace

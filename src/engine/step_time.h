@@ -69,7 +69,9 @@ struct StepLoad {
   uint32_t sequences = 0;
   uint32_t prefill_chunks = 0;  // sequences with more than one new token
   uint64_t decode_context_tokens = 0;
-  double prefill_pairs = 0;  // Σ chunk (history + chunk/2)
+  double prefill_pairs = 0;    // Σ chunk (history + chunk/2)
+  double prefill_tokens = 0;   // Σ chunk
+  double prefill_squares = 0;  // Σ chunk²
 
   // A sequence with `computed` tokens in its cache that gets `chunk` new ones. A chunk of one token
   // is what the kernels see as a decode.
@@ -82,6 +84,8 @@ struct StepLoad {
       ++prefill_chunks;
       const double c = static_cast<double>(chunk);
       prefill_pairs += c * (static_cast<double>(computed) + c / 2);
+      prefill_tokens += c;
+      prefill_squares += c * c;
     }
   }
 };
