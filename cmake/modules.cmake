@@ -15,7 +15,10 @@ file(GLOB profiles CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/profiles/*.yaml
      ${CMAKE_SOURCE_DIR}/profiles/*.csv)
 penstock_embed(TARGET penstock_engine NAME profiles FUNCTION penstock::engine::ProfileFiles
                BASE ${CMAKE_SOURCE_DIR}/profiles FILES ${profiles})
-penstock_module(workload DEPS core wire config LIBS Boost::json)
+penstock_module(workload DEPS core wire config LIBS fmt::fmt)
+file(GLOB workloads CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/workloads/*.yaml)
+penstock_embed(TARGET penstock_workload NAME workloads FUNCTION penstock::workload::WorkloadFiles
+               BASE ${CMAKE_SOURCE_DIR}/workloads FILES ${workloads})
 penstock_module(sched DEPS core model config telemetry kvcache)
 penstock_module(plugins DEPS core model config kvcache sched LIBS xxhash)
 penstock_module(director DEPS core model config telemetry kvcache sched plugins)

@@ -6,6 +6,9 @@
 // no clock, no libm function whose last bit depends on the processor (core/exact_math.h has what is
 // needed).
 //
+// A source that reads a file meets bad input in the middle of it: it then has no more requests and
+// Failure() says why, so the caller looks there when NextAt() has nothing and nothing is in flight.
+//
 // THREADS: a source belongs to its caller.
 #pragma once
 
@@ -15,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include "core/result.h"
 #include "core/time.h"
 
 namespace penstock::workload {
@@ -63,12 +67,17 @@ class Source {
   virtual std::optional<Duration> NextAt() = 0;
   // REQUIRES: NextAt() has a value. Ownership of everything in the job passes to the caller.
   virtual Job Take() = 0;
-  // A job that was taken has ended, at `end.at`, not before the time of the last one taken.
+  // A job that was taken has ended, at `end.at`, not before the time of the last one taken. Every
+  // job's end is told once, with the session that the job was given with; a closed loop waits
+  // for it. May make NextAt() have a value, or an earlier one.
   virtual void OnEnd(const Job& job, const JobEnd& end) = 0;
   // How many requests the whole traffic has, when that is known beforehand; for progress.
   virtual std::optional<uint64_t> Total() const { return std::nullopt; }
-  // What was left out of the input, by reason, for people: "3 lines of zero tokens".
+  // What was left out of the input, by reason, for people: "3 lines: zero tokens (first: 17)".
   virtual std::vector<std::string> Skipped() const { return {}; }
+  // Why the traffic broke off early: "FILE:LINE: ...". Final once it has a value; the jobs before
+  // are whole.
+  virtual std::optional<Error> Failure() const { return std::nullopt; }
 };
 
 }  // namespace penstock::workload
