@@ -9,6 +9,8 @@
 #include "core/text.h"
 #include "embedded/workloads.h"
 #include "workload/generated_source.h"
+#include "workload/line_reader.h"
+#include "workload/trace_source.h"
 
 namespace penstock::workload {
 namespace {
@@ -53,8 +55,30 @@ bool IsPath(std::string_view what) {
          what.ends_with(".yml");
 }
 
+struct TraceKind {
+  std::string_view prefix;
+  std::unique_ptr<Source> (*read)(LineReader, const TraceOptions&);
+};
+constexpr TraceKind kTraceKinds[] = {
+    {"mooncake:", ReadMooncake}, {"azure:", ReadAzure}, {"otel:", ReadOpenTelemetry}};
+
+Result<std::unique_ptr<Source>> OpenTrace(std::string_view path, const TraceKind& kind,
+                                          const OpenOptions& options) {
+  auto lines = LineReader::Open(std::string(path));
+  if (!lines) return std::unexpected(std::move(lines.error()));
+  auto source = kind.read(std::move(*lines), {.rate_scale = options.rate_scale,
+                                              .skips_bad_lines = options.skips_bad_lines});
+  if (auto failure = source->Failure()) return std::unexpected(std::move(*failure));
+  return source;
+}
+
 Result<std::unique_ptr<Source>> OpenWhole(std::string_view what, std::optional<uint64_t> seed,
                                           const OpenOptions& options) {
+  for (const TraceKind& kind : kTraceKinds) {
+    if (what.starts_with(kind.prefix)) {
+      return OpenTrace(what.substr(kind.prefix.size()), kind, options);
+    }
+  }
   auto workload = LoadWorkload(what);
   if (!workload) return std::unexpected(std::move(workload.error()));
   return Generate(*workload, seed.value_or(workload->seed),
