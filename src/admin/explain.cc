@@ -195,7 +195,7 @@ std::string Liked(const sched::ProfileTrace::ScoreStep& step, const Attempt& att
 
 // How the picker came to its pick among those that the filters left.
 struct Ranking {
-  enum class Kind { kOnlyOne, kDrawn, kDrawnByScore, kNotTheBest, kTie, kBest };
+  enum class Kind { kOnlyOne, kTurn, kDrawn, kDrawnByScore, kNotTheBest, kTie, kBest };
   Kind kind = Kind::kOnlyOne;
   size_t among = 0;
   size_t tied = 0;   // kTie: with how many others
@@ -211,6 +211,10 @@ Ranking Rank(const sched::ProfileTrace& profile, const PoolSnapshot& pool, const
   Ranking ranking;
   ranking.among = left.Count();
   if (ranking.among <= 1) return ranking;
+  if (profile.picker_type == "round-robin-picker") {
+    ranking.kind = Kind::kTurn;
+    return ranking;
+  }
   ranking.kind = Kind::kDrawn;
   const bool is_ranked = !profile.scores.empty() && Fits(profile.totals, pool);
   if (!is_ranked || profile.picker_type == "random-picker") return ranking;
@@ -224,7 +228,8 @@ Ranking Rank(const sched::ProfileTrace& profile, const PoolSnapshot& pool, const
       ranking.other = i;
     }
   });
-  if (profile.picker_type == "weighted-random-picker") {
+  if (profile.picker_type == "weighted-random-picker" ||
+      profile.picker_type == "power-of-two-picker") {
     ranking.kind = Kind::kDrawnByScore;
   } else if (totals[ranking.other] > totals[picked]) {
     ranking.kind = Kind::kNotTheBest;
@@ -257,6 +262,9 @@ std::string PickSentence(const sched::ProfileTrace& profile, const Attempt& atte
   const Ranking ranking = Rank(profile, pool, left, picked);
   if (ranking.kind == Kind::kOnlyOne) {
     return fmt::format("{} was the only one left, so it was picked.", name);
+  }
+  if (ranking.kind == Kind::kTurn) {
+    return fmt::format("It was {}'s turn among {}.", name, ranking.among);
   }
   if (ranking.kind == Kind::kDrawn) {
     return fmt::format("The picker drew {} among {}, whatever their scores.", name, ranking.among);
@@ -314,6 +322,8 @@ std::string PickBriefly(const sched::ProfileTrace& profile, const Attempt& attem
   switch (ranking.kind) {
     case Kind::kOnlyOne:
       return "";
+    case Kind::kTurn:
+      return fmt::format("its turn among {}", ranking.among);
     case Kind::kDrawn:
       return fmt::format("drawn at random among {}", ranking.among);
     case Kind::kDrawnByScore:

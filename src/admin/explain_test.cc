@@ -97,6 +97,9 @@ TEST(ExplainBriefly, TiesDrawsAndRetriesAreCalledWhatTheyAre) {
   EXPECT_EQ(Briefly(rig, "weighted"), "drawn by score among 4");
   rig.scheduler->picker_type = "random-picker";
   EXPECT_EQ(Briefly(rig, "random"), "drawn at random among 4");
+  rig.scheduler->picker_type = "round-robin-picker";
+  EXPECT_EQ(Briefly(rig, "turn"), "its turn among 4");
+  rig.scheduler->picker_type = "random-picker";
   director::Arrival arrival = rig.Arrive("retry");
   ASSERT_TRUE(arrival.flight->OnTryFailed(director::TryFailure::kStatus503, Time() + seconds(2)));
   EXPECT_EQ(ExplainBriefly(arrival.flight->record()),

@@ -1,17 +1,30 @@
 #include "app/lab.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <string>
+#include <thread>
+#include <utility>
 #include <vector>
 
+#include "app/scheduling.h"
+#include "config/serve_config.h"
 #include "core/file.h"
+#include "engine/profile.h"
+#include "lab/compare.h"
 #include "lab/fidelity.h"
 #include "lab/kernel_tables.h"
+#include "lab/replay.h"
+#include "lab/summary.h"
+#include "workload/open.h"
 
 namespace penstock::app {
 namespace {
@@ -24,6 +37,10 @@ Examples:
       A profile's table of step times from measured times of single kernels.
   penstock lab fidelity --run rtx4090-llama-3.1-8b=runs/rtx4090 --out fidelity.md
       What the simulated engine makes of a real run's requests, with pictures.
+  penstock lab replay --workload ladder --engines 8 --policy sticky
+      An hour of traffic through the gateway's brain in seconds.
+  penstock lab compare --workload b2b-saas --policies weighted sticky mine.yaml --html compare.html
+      Policies on the same traffic with five seeds, and a page with charts.
 )";
 
 int Complain(const Error& error) {
@@ -119,6 +136,207 @@ void DeclareFidelity(CLI::App& app, FidelityFlags& flags, int& status) {
   command.callback([&] { status = RunFidelity(flags); });
 }
 
+// Traffic and fleet, of every command that replays.
+struct SceneFlags {
+  std::string workload = "sharegpt-like";
+  workload::OpenOptions open;
+  std::string profile = "h100-qwen3-32b-tp2";
+  uint32_t engines = 8;
+  uint64_t seed = 1;
+  double until_s = 0;
+  double scrape_ms = 50;
+  lab::Slo slo;
+};
+
+void DeclareScene(CLI::App& command, SceneFlags& flags) {
+  command
+      .add_option("--workload", flags.workload,
+                  "A built-in workload, FILE.yaml, or mooncake:FILE, azure:FILE, otel:FILE")
+      ->capture_default_str();
+  command.add_option("--rate-scale", flags.open.rate_scale, "Send so many times as much")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  command.add_option("--max-requests", flags.open.max_requests, "End after so many; 0: all")
+      ->capture_default_str();
+  command.add_flag("--skip-bad-lines", flags.open.skips_bad_lines,
+                   "Leave out what a trace has wrong, and count it");
+  command.add_option("--profile", flags.profile, "Engines' profile by name, or a YAML file")
+      ->capture_default_str();
+  command.add_option("--engines", flags.engines, "Number of engines")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 10'000));
+  command.add_option("--seed", flags.seed, "Of the traffic and of the decisions")
+      ->capture_default_str();
+  command.add_option("--until", flags.until_s, "Take no request after so many seconds; 0: all")
+      ->capture_default_str();
+  command.add_option("--scrape-ms", flags.scrape_ms, "Interval of the engines' metrics")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 600'000));
+  command.add_option("--slo-ttft", flags.slo.ttft_s, "Goodput: TTFT in seconds at most; 0: any")
+      ->capture_default_str();
+  command.add_option("--slo-tpot", flags.slo.tpot_s, "Goodput: TPOT in seconds at most; 0: any")
+      ->capture_default_str();
+}
+
+Result<lab::ReplayOptions> ReplayOptionsOf(const SceneFlags& flags) {
+  const auto profile = engine::LoadProfile(flags.profile);
+  if (!profile) return std::unexpected(profile.error());
+  lab::ReplayOptions options;
+  for (uint32_t i = 0; i < flags.engines; ++i) {
+    lab::EngineSpec& spec = options.engines.emplace_back();
+    spec.name = fmt::format("engine-{}", i + 1);
+    spec.options = profile->Options();
+    spec.options.seed = flags.seed * 1'000'003 + i;
+    spec.accelerators = profile->tensor_parallel;
+  }
+  options.seed = flags.seed;
+  options.scrape_interval = FromSeconds(flags.scrape_ms / 1e3);
+  if (flags.until_s > 0) options.until = FromSeconds(flags.until_s);
+  return options;
+}
+
+std::string FleetText(const SceneFlags& flags) {
+  return fmt::format("{} x {}", flags.engines, flags.profile);
+}
+
+// A built-in policy by name, or an EndpointPickerConfig (anything with '/' or ending in .yaml).
+lab::Arm ArmOf(const std::string& policy) {
+  const size_t slash = policy.rfind('/');
+  std::string name = slash == std::string::npos ? policy : policy.substr(slash + 1);
+  if (name.ends_with(".yaml")) name.resize(name.size() - 5);
+  return {name, [policy]() -> Result<std::unique_ptr<sched::Scheduler>> {
+            config::SchedulingConfig scheduling;
+            const bool is_file = policy.find('/') != std::string::npos || policy.ends_with(".yaml");
+            (is_file ? scheduling.file : scheduling.policy) = policy;
+            auto chosen = MakeScheduler(scheduling);
+            if (!chosen) return std::unexpected(chosen.error());
+            return std::move(chosen->scheduler);
+          }};
+}
+
+bool IsTerminal() { return ::isatty(STDERR_FILENO) != 0; }
+
+struct ReplayFlags {
+  SceneFlags scene;
+  std::string policy = "sticky";
+};
+
+int RunReplay(const ReplayFlags& flags) {
+  auto options = ReplayOptionsOf(flags.scene);
+  if (!options) return Complain(options.error());
+  auto scheduler = ArmOf(flags.policy).make_scheduler();
+  if (!scheduler) return Complain(scheduler.error());
+  auto source = workload::Open(flags.scene.workload, flags.scene.seed, flags.scene.open);
+  if (!source) return Complain(source.error());
+  lab::Summary summary(flags.scene.slo);
+  const auto before = std::chrono::steady_clock::now();
+  auto shown = before;
+  const auto totals =
+      lab::Replay(std::move(*options), std::move(*scheduler))
+          .Run(
+              **source, [&](const lab::Outcome& outcome) { summary.Add(outcome); },
+              [&](Duration at) {
+                const auto now = std::chrono::steady_clock::now();
+                if (!IsTerminal() || now - shown < milliseconds(200)) return;
+                shown = now;
+                std::fprintf(stderr, "\r%.0f s of traffic, %llu requests ended ", ToSeconds(at),
+                             static_cast<unsigned long long>(summary.requests()));
+              });
+  if (IsTerminal()) std::fprintf(stderr, "\r%60s\r", "");
+  if (!totals) return Complain(totals.error());
+  const double wall = ToSeconds(std::chrono::steady_clock::now() - before);
+  summary.Close(*totals);
+  std::printf("%s on %s, policy %s, seed %llu\n", flags.scene.workload.c_str(),
+              FleetText(flags.scene).c_str(), flags.policy.c_str(),
+              static_cast<unsigned long long>(flags.scene.seed));
+  std::printf("%-22s %llu\n", "requests", static_cast<unsigned long long>(summary.requests()));
+  for (const auto& [name, value] : summary.Numbers()) {
+    std::printf("%-22s %.6g\n", name.c_str(), value);
+  }
+  std::printf("%-22s %016llx\n", "decisions_digest",
+              static_cast<unsigned long long>(totals->digest));
+  for (const std::string& skipped : (*source)->Skipped()) {
+    std::printf("skipped: %s\n", skipped.c_str());
+  }
+  std::printf("%.1f s of traffic in %.2f s: %.0f times real time, %.2g steps\n",
+              ToSeconds(totals->end), wall, ToSeconds(totals->end) / std::max(1e-9, wall),
+              static_cast<double>(totals->steps));
+  return 0;
+}
+
+void DeclareReplay(CLI::App& app, ReplayFlags& flags, int& status) {
+  CLI::App& command =
+      *app.add_subcommand("replay", "Run traffic through a policy and simulated engines");
+  DeclareScene(command, flags.scene);
+  command
+      .add_option("--policy", flags.policy, "A built-in policy, or an EndpointPickerConfig file")
+      ->capture_default_str();
+  command.callback([&] { status = RunReplay(flags); });
+}
+
+struct CompareFlags {
+  SceneFlags scene;
+  std::vector<std::string> policies = {"random",         "round-robin", "power-of-two",
+                                       "least-requests", "weighted",    "sticky"};
+  uint32_t seeds = 5;
+  uint32_t threads = 0;
+  std::string json, html;
+};
+
+int RunCompare(const CompareFlags& flags, const std::string& command) {
+  auto replay = ReplayOptionsOf(flags.scene);
+  if (!replay) return Complain(replay.error());
+  lab::CompareOptions options;
+  options.workload = flags.scene.workload;
+  if (flags.scene.open.rate_scale != 1) {
+    options.workload += fmt::format(" at {} times its rate", flags.scene.open.rate_scale);
+  }
+  options.fleet = FleetText(flags.scene);
+  options.open = [&](uint64_t seed) {
+    return workload::Open(flags.scene.workload, seed, flags.scene.open);
+  };
+  options.replay = std::move(*replay);
+  options.slo = flags.scene.slo;
+  for (const std::string& policy : flags.policies) options.arms.push_back(ArmOf(policy));
+  options.seeds = flags.seeds;
+  options.first_seed = flags.scene.seed;
+  options.threads =
+      flags.threads > 0 ? flags.threads : std::max(1U, std::thread::hardware_concurrency());
+  const auto comparison = lab::Compare(options, [](size_t done, size_t all) {
+    if (IsTerminal()) std::fprintf(stderr, "\r%zu of %zu runs ", done, all);
+  });
+  if (IsTerminal()) std::fprintf(stderr, "\r%40s\r", "");
+  if (!comparison) return Complain(comparison.error());
+  std::fputs(lab::RenderTable(*comparison).c_str(), stdout);
+  std::printf("\n%.0f s of traffic in %.1f s of processor time: %.0f times real time\n",
+              comparison->virtual_seconds, comparison->wall_seconds,
+              comparison->virtual_seconds / std::max(1e-9, comparison->wall_seconds));
+  if (!flags.json.empty()) {
+    if (const int failed = Put(flags.json, lab::RenderJson(*comparison)); failed != 0)
+      return failed;
+  }
+  if (flags.html.empty()) return 0;
+  return Put(flags.html, lab::RenderHtml(*comparison, command));
+}
+
+void DeclareCompare(CLI::App& app, CompareFlags& flags, const std::string& line, int& status) {
+  CLI::App& command =
+      *app.add_subcommand("compare", "Run the same traffic through several policies");
+  DeclareScene(command, flags.scene);
+  command
+      .add_option("--policies", flags.policies,
+                  "Built-in policies or EndpointPickerConfig files, one after the other")
+      ->capture_default_str();
+  command.add_option("--seeds", flags.seeds, "Runs of each policy, with one seed after the other")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1'000));
+  command.add_option("--threads", flags.threads, "Runs at once; 0: one for each core")
+      ->capture_default_str();
+  command.add_option("--json", flags.json, "File to write all numbers to; -: to the terminal");
+  command.add_option("--html", flags.html, "Page to write, with charts");
+  command.callback([&] { status = RunCompare(flags, line); });
+}
+
 }  // namespace
 
 int RunLab(int argc, char** argv) {
@@ -130,6 +348,12 @@ int RunLab(int argc, char** argv) {
   DeclareKernels(app, kernels, status);
   FidelityFlags fidelity;
   DeclareFidelity(app, fidelity, status);
+  ReplayFlags replay;
+  DeclareReplay(app, replay, status);
+  std::string line = "penstock";
+  for (int i = 0; i < argc; ++i) line += std::string(" ") + argv[i];
+  CompareFlags compare;
+  DeclareCompare(app, compare, line, status);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

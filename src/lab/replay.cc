@@ -214,6 +214,7 @@ Result<ReplayTotals> Replay::Impl::Run(workload::Source& source, const Observer&
     if (event.kind == Event::Kind::kTick && progress) progress(now_ - kEpoch);
     if (auto handled = Handle(event); !handled) return std::unexpected(handled.error());
   }
+  if (const std::optional<Error> failure = source.Failure()) return std::unexpected(*failure);
   for (size_t i = 0; i < engines_.size(); ++i) {
     SimEngine& sim = engines_[i];
     const engine::EngineStats stats = sim.engine->Stats();

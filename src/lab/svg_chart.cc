@@ -144,4 +144,42 @@ std::string RenderSvg(const Chart& chart) {
   return out + "</svg>\n";
 }
 
+std::string RenderSvg(const BarChart& chart) {
+  constexpr double kNames = 130, kLabels = 110, kRow = 22, kHead = 30;
+  const double height = kHead + kRow * static_cast<double>(chart.bars.size()) + 6;
+  double most = 0;
+  for (const BarChart::Bar& bar : chart.bars) most = std::max(most, bar.value + bar.half_width);
+  const double scale = most > 0 ? (chart.width - kNames - kLabels) / most : 0;
+  std::string out = fmt::format(
+      "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {0} {1}\" width=\"{0}\" "
+      "height=\"{1}\" font-family=\"system-ui, sans-serif\" font-size=\"12\">\n"
+      "<rect width=\"{0}\" height=\"{1}\" fill=\"#fff\"/>\n"
+      "<text x=\"4\" y=\"18\" font-size=\"14\" font-weight=\"600\">{2}</text>\n",
+      chart.width, height, Escaped(chart.title));
+  double y = kHead;
+  for (const BarChart::Bar& bar : chart.bars) {
+    const double middle = y + kRow / 2;
+    const double end = kNames + bar.value * scale;
+    fmt::format_to(std::back_inserter(out),
+                   "<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"end\">{}</text>"
+                   "<rect x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.1f}\" "
+                   "fill=\"{}\"/>",
+                   kNames - 6, middle + 4, Escaped(bar.name), kNames, y + 3,
+                   std::max(0.0, bar.value * scale), kRow - 6,
+                   bar.is_highlighted ? "#009e73" : "#8fb8d6");
+    if (bar.half_width > 0) {
+      fmt::format_to(std::back_inserter(out),
+                     "<line x1=\"{:.1f}\" x2=\"{:.1f}\" y1=\"{:.1f}\" y2=\"{:.1f}\" "
+                     "stroke=\"#222\" stroke-width=\"1.5\"/>",
+                     std::max(kNames, end - bar.half_width * scale), end + bar.half_width * scale,
+                     middle, middle);
+    }
+    fmt::format_to(std::back_inserter(out),
+                   "<text x=\"{:.1f}\" y=\"{:.1f}\" fill=\"#444\">{}</text>\n",
+                   end + bar.half_width * scale + 5, middle + 4, Escaped(bar.label));
+    y += kRow;
+  }
+  return out + "</svg>\n";
+}
+
 }  // namespace penstock::lab

@@ -1,4 +1,4 @@
-// Line charts as SVG, for reports: axes with round numbers, a legend, up to eight series.
+// Charts as SVG, for reports: lines with axes of round numbers and a legend, and bars.
 #pragma once
 
 #include <string>
@@ -23,5 +23,21 @@ struct Chart {
 
 // A whole <svg> element, light background, readable without a style sheet.
 std::string RenderSvg(const Chart& chart);
+
+// Horizontal bars from zero, with whiskers.
+struct BarChart {
+  struct Bar {
+    std::string name;
+    double value = 0;
+    double half_width = 0;  // of the whisker; 0: none
+    std::string label;      // beside the bar
+    bool is_highlighted = false;
+  };
+  std::string title;
+  std::vector<Bar> bars;
+  double width = 400;
+};
+
+std::string RenderSvg(const BarChart& chart);
 
 }  // namespace penstock::lab

@@ -30,13 +30,15 @@ struct Policy {
   std::string_view text;
 };
 
-constexpr std::array<Policy, 4> kPolicies = {{
+constexpr std::array<Policy, 6> kPolicies = {{
     {"sticky",
      "Sticky until saturated: a request goes where its prefix is cached, until a cold engine would "
      "answer sooner. The default."},
     {"weighted", "llm-d's default: queue, free KV cache and cached prefix, weighed 2 : 2 : 3."},
     {"least-requests",
      "The engine with the fewest requests in flight; knows nothing of prompts or caches."},
+    {"power-of-two", "Two engines at random, the one with fewer requests in flight of them."},
+    {"round-robin", "One engine after the other."},
     {"random", "Any engine: what to compare the others with."},
 }};
 
@@ -58,6 +60,10 @@ Result<SchedulingSpec> BuiltinPolicy(std::string_view name) {
     spec = LlmdDefault();
   } else if (name == "least-requests") {
     spec = OneProfile({{"active-request-scorer", 1}, {kMaxScorePicker, 1}});
+  } else if (name == "power-of-two") {
+    spec = OneProfile({{"active-request-scorer", 1}, {"power-of-two-picker", 1}});
+  } else if (name == "round-robin") {
+    spec = OneProfile({{"round-robin-picker", 1}});
   } else if (name == "random") {
     spec = OneProfile({{"random-picker", 1}});
   } else {

@@ -293,7 +293,8 @@ TEST(BuiltinPolicy, KnowsItsNames) {
   const auto unknown = BuiltinPolicy("stickyy");
   ASSERT_FALSE(unknown);
   EXPECT_EQ(unknown.error().code, Code::kNotFound);
-  EXPECT_THAT(unknown.error().message, HasSubstr("sticky, weighted, least-requests, random"));
+  EXPECT_THAT(unknown.error().message,
+              HasSubstr("sticky, weighted, least-requests, power-of-two, round-robin, random"));
 }
 
 TEST(KnownTypes, EveryMissingTypeSaysWhatItNeeds) {

@@ -81,7 +81,7 @@ def test_least_requests_goes_around_a_busy_engine(fakes, start_gateway):
     gateway.wait_idle()
 
 
-@pytest.mark.parametrize("policy", ["sticky", "random", "least-requests", "weighted"])
+@pytest.mark.parametrize("policy", ["sticky", "random", "round-robin", "power-of-two", "least-requests", "weighted"])
 def test_every_built_in_policy_serves_and_explains(fakes, start_gateway, policy):
     engines = [fakes.add() for _ in range(3)]
     gateway = start_gateway([e.url for e in engines], "--policy", policy)
