@@ -14,6 +14,8 @@
 namespace penstock::workload {
 namespace {
 
+constexpr uint64_t kMostPlaces = 1'000'000;
+
 template <class T>
 using EarliestFirst = std::priority_queue<T, std::vector<T>, std::greater<T>>;
 
@@ -137,7 +139,8 @@ class GeneratedSource final : public Source {
     requests_left_ = CountOf(stage_);
     places_ = {};
     const uint64_t level = Scaled(*stage.concurrency_level, rate_scale_);
-    for (uint64_t i = 0; i < std::min(level, requests_left_); ++i) places_.push(start);
+    const uint64_t places = std::min({level, requests_left_, kMostPlaces});
+    for (uint64_t i = 0; i < places; ++i) places_.push(start);
   }
 
   void AbandonTurns() {

@@ -10,6 +10,7 @@
 #include <ctime>
 #include <filesystem>
 #include <fstream>
+#include <list>
 #include <map>
 #include <set>
 #include <string>
@@ -28,7 +29,8 @@ using Reader = std::unique_ptr<Source> (*)(LineReader, const TraceOptions&);
 
 std::unique_ptr<Source> Read(Reader reader, std::string_view text,
                              const TraceOptions& options = {}) {
-  return reader(LineReader::OfText(text, "t"), options);
+  static std::list<std::string> texts;  // a source borrows its text
+  return reader(LineReader::OfText(texts.emplace_back(text), "t"), options);
 }
 
 constexpr TraceOptions kSkip{.skips_bad_lines = true};

@@ -16,6 +16,7 @@ namespace {
 using wire::YamlNode;
 
 constexpr uint64_t kMostUsers = 1'000'000;
+constexpr int64_t kMostBursts = 100'000;
 constexpr double kShareSlack = 1e-9;  // for sums such as 0.1 + 0.2 + 0.7
 
 // What inference-perf needs to send and report, and generated traffic does not.
@@ -113,6 +114,8 @@ class WholeCheck {
       } else if (std::max(*stage.rate, stage.rate_to.value_or(0)) * ToSeconds(*stage.duration) >
                  1e9) {
         complain("more than 1,000,000,000 requests");
+      } else if (load.bursts && *stage.duration / load.bursts->period > kMostBursts) {
+        complain("more than 100,000 bursts");
       }
     }
   }

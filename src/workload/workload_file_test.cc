@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "core/file.h"
+
 namespace penstock::workload {
 namespace {
 
@@ -91,6 +93,17 @@ data:
   EXPECT_EQ(prefix->data.shared_prefix.output_len, Distribution::Fixed(9));
 }
 
+TEST(WorkloadFile, TheExampleOfTheDocumentIsOne) {
+  const auto text = ReadFile(std::string(PENSTOCK_SOURCE_DIR) + "/docs/workloads.md", 1 << 20);
+  ASSERT_TRUE(text.has_value());
+  constexpr std::string_view kFence = "```yaml\n";
+  const size_t begin = text->find(kFence) + kFence.size();
+  const auto workload =
+      ParseWorkload(text->substr(begin, text->find("```", begin) - begin), "workloads.md");
+  ASSERT_TRUE(workload.has_value()) << workload.error().message;
+  EXPECT_EQ(workload->data.shared_prefix.turns, 6u);
+}
+
 TEST(WorkloadFile, SaysWhereAMistakeIs) {
   const std::string data = "data: {type: random}\n";
   const std::string stages = "stages: [{rate: 1, duration: 1}]";
@@ -113,6 +126,9 @@ TEST(WorkloadFile, SaysWhereAMistakeIs) {
        "a factor above 2"},
       {"load: {" + stages + ", bursts: {period: 10, on: 10, factor: 1}}\n" + data,
        "on must be shorter than period"},
+      {"load: {stages: [{rate: 1, duration: 1000000}], bursts: {period: 2, on: 1, factor: 1}}\n" +
+           data,
+       "load.stages[0]: more than 100,000 bursts"},
       {"load: {" + stages +
            ", loraTrafficSplit: [{name: a, split: 0.6}, {name: b, split: 0.6}]}\n" + data,
        "the splits add up to 1.2"},
