@@ -57,9 +57,9 @@ struct LineWriter::State {
     if (missing > 0 || waiting.size() + line.size() > max_bytes) {
       ++missing;
       ++dropped;
-      return;
+    } else {
+      waiting.append(line);
     }
-    waiting.append(line);
     changed.notify_all();
   }
 

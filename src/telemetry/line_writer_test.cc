@@ -95,6 +95,9 @@ TEST(LineWriter, AReaderThatStandsStillHoldsNobodyUpAndLearnsWhatItMissed) {
 TEST(LineWriter, ALineBeyondTheBufferIsAGap) {
   Pipe pipe;
   LineWriter writer(pipe.write_end, 10, Gap);
+  writer.Put("first\n");
+  EXPECT_EQ(pipe.ReadUntil("\n"), "first\n");  // its thread waits now, or soon
+  EXPECT_TRUE(writer.Flush(kPatience));
   writer.Put("longer than ten\n");
   EXPECT_EQ(pipe.ReadUntil("\n"), "1 missing\n");
 }
