@@ -178,9 +178,11 @@ void DeclareScene(CLI::App& command, SceneFlags& flags) {
       ->capture_default_str();
 }
 
-Result<lab::ReplayOptions> ReplayOptionsOf(const SceneFlags& flags) {
+// Generated requests are made as long as the engines take them.
+Result<lab::ReplayOptions> ReplayOptionsOf(SceneFlags& flags) {
   const auto profile = engine::LoadProfile(flags.profile);
   if (!profile) return std::unexpected(profile.error());
+  flags.open.max_model_len = profile->scheduler.max_model_len;
   lab::ReplayOptions options;
   for (uint32_t i = 0; i < flags.engines; ++i) {
     lab::EngineSpec& spec = options.engines.emplace_back();
@@ -221,7 +223,7 @@ struct ReplayFlags {
   std::string policy = "sticky";
 };
 
-int RunReplay(const ReplayFlags& flags) {
+int RunReplay(ReplayFlags& flags) {
   auto options = ReplayOptionsOf(flags.scene);
   if (!options) return Complain(options.error());
   auto scheduler = ArmOf(flags.policy).make_scheduler();
@@ -283,7 +285,7 @@ struct CompareFlags {
   std::string json, html;
 };
 
-int RunCompare(const CompareFlags& flags, const std::string& command) {
+int RunCompare(CompareFlags& flags, const std::string& command) {
   auto replay = ReplayOptionsOf(flags.scene);
   if (!replay) return Complain(replay.error());
   lab::CompareOptions options;
