@@ -30,11 +30,17 @@ struct Policy {
   std::string_view text;
 };
 
-constexpr std::array<Policy, 6> kPolicies = {{
+constexpr std::array<Policy, 8> kPolicies = {{
     {"sticky",
      "Sticky until saturated: a request goes where its prefix is cached, until a cold engine would "
      "answer sooner. The default."},
     {"weighted", "llm-d's default: queue, free KV cache and cached prefix, weighed 2 : 2 : 3."},
+    {"weighted-lru",
+     "llm-d's optimized baseline: weighted, and prompts that nobody has go to the engine that took "
+     "such a one longest ago."},
+    {"least-cost",
+     "Where the request costs it and those that run there the least time: prefill, decoding and "
+     "memory together."},
     {"least-requests",
      "The engine with the fewest requests in flight; knows nothing of prompts or caches."},
     {"power-of-two", "Two engines at random, the one with fewer requests in flight of them."},
@@ -58,6 +64,14 @@ Result<SchedulingSpec> BuiltinPolicy(std::string_view name) {
         {{"prefix-cache-affinity-filter", 1}, {"token-load-scorer", 1}, {kMaxScorePicker, 1}});
   } else if (name == "weighted") {
     spec = LlmdDefault();
+  } else if (name == "weighted-lru") {
+    spec = OneProfile({{"queue-scorer", 2},
+                       {"kv-cache-utilization-scorer", 2},
+                       {"prefix-cache-scorer", 3},
+                       {"no-hit-lru-scorer", 2},
+                       {kMaxScorePicker, 1}});
+  } else if (name == "least-cost") {
+    spec = OneProfile({{"least-cost-scorer", 1}, {kMaxScorePicker, 1}});
   } else if (name == "least-requests") {
     spec = OneProfile({{"active-request-scorer", 1}, {kMaxScorePicker, 1}});
   } else if (name == "power-of-two") {
