@@ -157,6 +157,7 @@ constexpr Preference kPreferences[] = {
     {"load-aware-scorer", "shortest queue", &Attempt::waiting},
     {"running-requests-size-scorer", "fewest running requests", &Attempt::running},
     {"kv-cache-utilization-scorer", "most free KV cache", &Attempt::kv_usage},
+    {"least-cost-scorer", "least time for prefill, decoding and memory", nullptr},
     {"no-hit-lru-scorer", "a cold prompt went there longest ago", nullptr},
     {"lora-affinity-scorer", "best fit for the LoRA adapter", nullptr},
     {"session-affinity-scorer", "the session is bound to it", nullptr},

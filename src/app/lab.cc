@@ -22,6 +22,7 @@
 #include "lab/compare.h"
 #include "lab/fidelity.h"
 #include "lab/kernel_tables.h"
+#include "lab/policies_page.h"
 #include "lab/replay.h"
 #include "lab/summary.h"
 #include "workload/open.h"
@@ -278,16 +279,18 @@ void DeclareReplay(CLI::App& app, ReplayFlags& flags, int& status) {
 
 struct CompareFlags {
   SceneFlags scene;
-  std::vector<std::string> policies = {"random",         "round-robin", "power-of-two",
-                                       "least-requests", "weighted",    "sticky"};
+  std::vector<std::string> policies = {"random",   "round-robin",  "power-of-two", "least-requests",
+                                       "weighted", "weighted-lru", "sticky",       "least-cost"};
   uint32_t seeds = 5;
   uint32_t threads = 0;
   std::string json, html;
+  std::vector<std::string> workloads;  // of `policies`
+  std::string page = "policies.md";
 };
 
-int RunCompare(CompareFlags& flags, const std::string& command) {
+Result<lab::Comparison> CompareOn(CompareFlags& flags) {
   auto replay = ReplayOptionsOf(flags.scene);
-  if (!replay) return Complain(replay.error());
+  if (!replay) return std::unexpected(replay.error());
   lab::CompareOptions options;
   options.workload = flags.scene.workload;
   if (flags.scene.open.rate_scale != 1) {
@@ -304,27 +307,50 @@ int RunCompare(CompareFlags& flags, const std::string& command) {
   options.first_seed = flags.scene.seed;
   options.threads =
       flags.threads > 0 ? flags.threads : std::max(1U, std::thread::hardware_concurrency());
-  const auto comparison = lab::Compare(options, [](size_t done, size_t all) {
-    if (IsTerminal()) std::fprintf(stderr, "\r%zu of %zu runs ", done, all);
+  auto comparison = lab::Compare(options, [&](size_t done, size_t all) {
+    if (!IsTerminal()) return;
+    std::fprintf(stderr, "\r%s: %zu of %zu runs ", flags.scene.workload.c_str(), done, all);
   });
-  if (IsTerminal()) std::fprintf(stderr, "\r%40s\r", "");
+  if (IsTerminal()) std::fprintf(stderr, "\r%60s\r", "");
+  return comparison;
+}
+
+int RunCompare(CompareFlags& flags, const std::string& command) {
+  const auto comparison = CompareOn(flags);
   if (!comparison) return Complain(comparison.error());
   std::fputs(lab::RenderTable(*comparison).c_str(), stdout);
   std::printf("\n%.0f s of traffic in %.1f s of processor time: %.0f times real time\n",
               comparison->virtual_seconds, comparison->wall_seconds,
               comparison->virtual_seconds / std::max(1e-9, comparison->wall_seconds));
   if (!flags.json.empty()) {
-    if (const int failed = Put(flags.json, lab::RenderJson(*comparison)); failed != 0)
+    if (const int failed = Put(flags.json, lab::RenderJson(*comparison)); failed != 0) {
       return failed;
+    }
   }
   if (flags.html.empty()) return 0;
   return Put(flags.html, lab::RenderHtml(*comparison, command));
 }
 
-void DeclareCompare(CLI::App& app, CompareFlags& flags, const std::string& line, int& status) {
-  CLI::App& command =
-      *app.add_subcommand("compare", "Run the same traffic through several policies");
-  DeclareScene(command, flags.scene);
+int RunPolicies(CompareFlags& flags) {
+  const auto page = ReadFile(flags.page, kMaxTableBytes);
+  if (!page) return Complain(page.error());
+  if (flags.workloads.empty()) flags.workloads = workload::BuiltinWorkloadNames();
+  std::vector<lab::Comparison> comparisons;
+  for (const std::string& workload : flags.workloads) {
+    flags.scene.workload = workload;
+    auto comparison = CompareOn(flags);
+    if (!comparison) return Complain(comparison.error());
+    std::printf("%s: %.0f times real time\n", workload.c_str(),
+                comparison->virtual_seconds / std::max(1e-9, comparison->wall_seconds));
+    std::fflush(stdout);
+    comparisons.push_back(std::move(*comparison));
+  }
+  const auto whole = lab::ReplaceNumbers(*page, lab::RenderMarkdown(comparisons));
+  if (!whole) return Complain({whole.error().code, flags.page + ": " + whole.error().message});
+  return Put(flags.page, *whole);
+}
+
+void DeclareArms(CLI::App& command, CompareFlags& flags) {
   command
       .add_option("--policies", flags.policies,
                   "Built-in policies or EndpointPickerConfig files, one after the other")
@@ -334,9 +360,31 @@ void DeclareCompare(CLI::App& app, CompareFlags& flags, const std::string& line,
       ->check(CLI::Range(1, 1'000));
   command.add_option("--threads", flags.threads, "Runs at once; 0: one for each core")
       ->capture_default_str();
+}
+
+void DeclareCompare(CLI::App& app, CompareFlags& flags, const std::string& line, int& status) {
+  CLI::App& command =
+      *app.add_subcommand("compare", "Run the same traffic through several policies");
+  DeclareScene(command, flags.scene);
+  DeclareArms(command, flags);
   command.add_option("--json", flags.json, "File to write all numbers to; -: to the terminal");
   command.add_option("--html", flags.html, "Page to write, with charts");
   command.callback([&] { status = RunCompare(flags, line); });
+}
+
+void DeclarePolicies(CLI::App& app, CompareFlags& flags, int& status) {
+  CLI::App& command = *app.add_subcommand(
+      "policies", "Compare policies on many workloads and put the tables into a page");
+  DeclareScene(command, flags.scene);
+  command.remove_option(command.get_option("--workload"));
+  command.add_option("--workloads", flags.workloads, "Workloads; without it, all built-in ones");
+  DeclareArms(command, flags);
+  command
+      .add_option("--page", flags.page,
+                  "Markdown page with the lines '<!-- numbers -->' and '<!-- end of numbers -->'; "
+                  "the tables go between them")
+      ->capture_default_str();
+  command.callback([&] { status = RunPolicies(flags); });
 }
 
 }  // namespace
@@ -356,6 +404,8 @@ int RunLab(int argc, char** argv) {
   for (int i = 0; i < argc; ++i) line += std::string(" ") + argv[i];
   CompareFlags compare;
   DeclareCompare(app, compare, line, status);
+  CompareFlags policies;
+  DeclarePolicies(app, policies, status);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

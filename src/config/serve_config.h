@@ -58,7 +58,8 @@ struct SchedulingConfig {
   template <class V>
   void Describe(V& v) {
     v.Field("policy", policy,
-            {.text = "A built-in policy: sticky, weighted, least-requests, power-of-two, "
+            {.text = "A built-in policy: sticky, weighted, weighted-lru, least-cost, "
+                     "least-requests, power-of-two, "
                      "round-robin or random."});
     v.Field("file", file,
             {.text = "An EndpointPickerConfig file, as llm-d uses it, instead of a policy."});

@@ -39,8 +39,8 @@ constexpr std::array<Policy, 8> kPolicies = {{
      "llm-d's optimized baseline: weighted, and prompts that nobody has go to the engine that took "
      "such a one longest ago."},
     {"least-cost",
-     "Where the request costs it and those that run there the least time: prefill, decoding and "
-     "memory together."},
+     "The engine where the request takes the least time: prefill of what is not cached, decoding, "
+     "memory."},
     {"least-requests",
      "The engine with the fewest requests in flight; knows nothing of prompts or caches."},
     {"power-of-two", "Two engines at random, the one with fewer requests in flight of them."},
@@ -71,7 +71,8 @@ Result<SchedulingSpec> BuiltinPolicy(std::string_view name) {
                        {"no-hit-lru-scorer", 2},
                        {kMaxScorePicker, 1}});
   } else if (name == "least-cost") {
-    spec = OneProfile({{"least-cost-scorer", 1}, {kMaxScorePicker, 1}});
+    // The second one matters for prompts that nobody has: it deals them out evenly.
+    spec = OneProfile({{"least-cost-scorer", 1}, {"no-hit-lru-scorer", 0.2}, {kMaxScorePicker, 1}});
   } else if (name == "least-requests") {
     spec = OneProfile({{"active-request-scorer", 1}, {kMaxScorePicker, 1}});
   } else if (name == "power-of-two") {

@@ -294,7 +294,8 @@ TEST(BuiltinPolicy, KnowsItsNames) {
   ASSERT_FALSE(unknown);
   EXPECT_EQ(unknown.error().code, Code::kNotFound);
   EXPECT_THAT(unknown.error().message,
-              HasSubstr("sticky, weighted, least-requests, power-of-two, round-robin, random"));
+              HasSubstr("sticky, weighted, weighted-lru, least-cost, least-requests, power-of-two, "
+                        "round-robin, random"));
 }
 
 TEST(KnownTypes, EveryMissingTypeSaysWhatItNeeds) {
