@@ -5,6 +5,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
@@ -18,6 +19,7 @@
 #include "app/scheduling.h"
 #include "config/serve_config.h"
 #include "core/file.h"
+#include "core/text.h"
 #include "engine/profile.h"
 #include "lab/compare.h"
 #include "lab/fidelity.h"
@@ -40,6 +42,9 @@ Examples:
       What the simulated engine makes of a real run's requests, with pictures.
   penstock lab replay --workload ladder --engines 8 --policy sticky
       An hour of traffic through the gateway's brain in seconds.
+  penstock lab replay --workload production --pool 6xh100-qwen3-32b-tp2 4xh100-qwen3-32b \
+      --incident 60:fail:2 --incident 120:start:2 --incident 300:join:10
+      Engines of two kinds, of which one dies and comes back and another comes later.
   penstock lab compare --workload b2b-saas --policies weighted sticky mine.yaml --html compare.html
       Policies on the same traffic with five seeds, and a page with charts.
 )";
@@ -143,6 +148,8 @@ struct SceneFlags {
   workload::OpenOptions open;
   std::string profile = "h100-qwen3-32b-tp2";
   uint32_t engines = 8;
+  std::vector<std::string> pool;       // "6xPROFILE"; instead of engines and profile
+  std::vector<std::string> incidents;  // "SECONDS:KIND:ENGINE"
   uint64_t seed = 1;
   double until_s = 0;
   double scrape_ms = 50;
@@ -166,6 +173,12 @@ void DeclareScene(CLI::App& command, SceneFlags& flags) {
   command.add_option("--engines", flags.engines, "Number of engines")
       ->capture_default_str()
       ->check(CLI::Range(1, 10'000));
+  command.add_option("--pool", flags.pool,
+                     "Engines of several kinds instead: COUNTxPROFILE, one after the other");
+  command.add_option(
+      "--incident", flags.incidents,
+      "SECONDS:KIND:NUMBER of an engine, from 1; KIND is fail, start, leave or join. "
+      "One that joins is absent before");
   command.add_option("--seed", flags.seed, "Of the traffic and of the decisions")
       ->capture_default_str();
   command.add_option("--until", flags.until_s, "Take no request after so many seconds; 0: all")
@@ -179,19 +192,81 @@ void DeclareScene(CLI::App& command, SceneFlags& flags) {
       ->capture_default_str();
 }
 
-// Generated requests are made as long as the engines take them.
-Result<lab::ReplayOptions> ReplayOptionsOf(SceneFlags& flags) {
-  const auto profile = engine::LoadProfile(flags.profile);
+// Adds `count` engines of a profile. Generated requests are made as long as all engines take them.
+Result<> AddEngines(SceneFlags& flags, uint32_t count, const std::string& name,
+                    lab::ReplayOptions* options) {
+  const auto profile = engine::LoadProfile(name);
   if (!profile) return std::unexpected(profile.error());
-  flags.open.max_model_len = profile->scheduler.max_model_len;
-  lab::ReplayOptions options;
-  for (uint32_t i = 0; i < flags.engines; ++i) {
-    lab::EngineSpec& spec = options.engines.emplace_back();
-    spec.name = fmt::format("engine-{}", i + 1);
+  uint32_t& longest = flags.open.max_model_len;
+  longest = longest == 0 ? profile->scheduler.max_model_len
+                         : std::min(longest, profile->scheduler.max_model_len);
+  for (uint32_t i = 0; i < count; ++i) {
+    const size_t index = options->engines.size();
+    lab::EngineSpec& spec = options->engines.emplace_back();
+    spec.name = fmt::format("engine-{}", index + 1);
     spec.options = profile->Options();
-    spec.options.seed = flags.seed * 1'000'003 + i;
+    spec.options.seed = flags.seed * 1'000'003 + index;
     spec.accelerators = profile->tensor_parallel;
   }
+  return {};
+}
+
+Result<lab::Incident> ParseIncident(const std::string& text, size_t engines) {
+  const auto complain = [&](std::string_view what) {
+    return Fail(Code::kInvalidArgument, fmt::format("--incident {}: {}", text, what));
+  };
+  const size_t first = text.find(':');
+  const size_t second = first == std::string::npos ? first : text.find(':', first + 1);
+  if (second == std::string::npos) return complain("not SECONDS:KIND:NUMBER");
+  const auto at = ParseDouble(std::string_view(text).substr(0, first));
+  const auto number = ParseUint(std::string_view(text).substr(second + 1));
+  const std::string kind = text.substr(first + 1, second - first - 1);
+  constexpr std::array<std::string_view, 4> kKinds = {"fail", "start", "leave", "join"};
+  const auto* const found = std::find(kKinds.begin(), kKinds.end(), kind);
+  if (!at || *at < 0 || *at > 1e9) return complain("the time must be seconds from 0 on");
+  if (found == kKinds.end()) return complain("the kind must be fail, start, leave or join");
+  if (!number || *number < 1 || *number > engines) {
+    return complain(fmt::format("the engine must be a number from 1 to {}", engines));
+  }
+  return lab::Incident{FromSeconds(*at), static_cast<uint32_t>(*number - 1),
+                       static_cast<lab::Incident::Kind>(found - kKinds.begin())};
+}
+
+Result<> AddIncidents(const SceneFlags& flags, lab::ReplayOptions* options) {
+  for (const std::string& text : flags.incidents) {
+    const auto incident = ParseIncident(text, options->engines.size());
+    if (!incident) return std::unexpected(incident.error());
+    options->incidents.push_back(*incident);
+  }
+  std::stable_sort(options->incidents.begin(), options->incidents.end(),
+                   [](const lab::Incident& a, const lab::Incident& b) { return a.at < b.at; });
+  std::vector<bool> is_known(options->engines.size());
+  for (const lab::Incident& incident : options->incidents) {
+    if (is_known[incident.engine]) continue;
+    is_known[incident.engine] = true;
+    if (incident.kind == lab::Incident::Kind::kJoin) options->absent.push_back(incident.engine);
+  }
+  return {};
+}
+
+Result<lab::ReplayOptions> ReplayOptionsOf(SceneFlags& flags) {
+  lab::ReplayOptions options;
+  flags.open.max_model_len = 0;
+  if (flags.pool.empty()) {
+    if (auto added = AddEngines(flags, flags.engines, flags.profile, &options); !added) {
+      return std::unexpected(added.error());
+    }
+  }
+  for (const std::string& part : flags.pool) {
+    const size_t x = part.find('x');
+    const auto count = ParseUint(std::string_view(part).substr(0, x));
+    if (x == std::string::npos || !count || *count < 1 || *count > 10'000) {
+      return Fail(Code::kInvalidArgument, fmt::format("--pool {}: not COUNTxPROFILE", part));
+    }
+    auto added = AddEngines(flags, static_cast<uint32_t>(*count), part.substr(x + 1), &options);
+    if (!added) return std::unexpected(added.error());
+  }
+  if (auto added = AddIncidents(flags, &options); !added) return std::unexpected(added.error());
   options.seed = flags.seed;
   options.scrape_interval = FromSeconds(flags.scrape_ms / 1e3);
   if (flags.until_s > 0) options.until = FromSeconds(flags.until_s);
@@ -199,7 +274,8 @@ Result<lab::ReplayOptions> ReplayOptionsOf(SceneFlags& flags) {
 }
 
 std::string FleetText(const SceneFlags& flags) {
-  return fmt::format("{} x {}", flags.engines, flags.profile);
+  if (flags.pool.empty()) return fmt::format("{} x {}", flags.engines, flags.profile);
+  return fmt::format("{}", fmt::join(flags.pool, " + "));
 }
 
 // A built-in policy by name, or an EndpointPickerConfig (anything with '/' or ending in .yaml).

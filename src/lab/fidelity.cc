@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <functional>
 #include <iterator>
 #include <tuple>
@@ -180,13 +181,12 @@ Result<FidelityRun> ReplayVllmRun(const std::string& folder, std::string_view pr
   }
   auto simulated = RunEngine(real->requests, options);
   if (!simulated) return std::unexpected(simulated.error());
-  FidelityRun run{.name = folder.substr(folder.find_last_not_of('/') == std::string::npos
-                                            ? 0
-                                            : folder.rfind('/', folder.find_last_not_of('/')) + 1),
+  std::filesystem::path path(folder);
+  if (!path.has_filename()) path = path.parent_path();  // "runs/one/"
+  FidelityRun run{.name = path.filename().string(),
                   .profile = std::string(profile_name),
                   .real = std::move(*real),
                   .simulated = std::move(*simulated)};
-  while (run.name.ends_with('/')) run.name.pop_back();
   run.real_means = MeansOf(run.real.requests, run.real.times);
   run.simulated_means = MeansOf(run.real.requests, run.simulated.requests);
   return run;

@@ -45,7 +45,8 @@ struct Active {
   uint32_t engine = 0;
   uint32_t cached = 0;
   bool is_in_engine = false;
-  bool has_begun = false;  // the gateway has heard of the first token
+  bool was_scheduled = false;  // by the engine; a preempted one is scheduled again
+  bool has_begun = false;      // the gateway has heard of the first token
 };
 
 struct SimEngine {
@@ -266,7 +267,7 @@ uint32_t Replay::Impl::TakeActive() {
   Active& active = actives_[index];
   ++active.generation;
   active.cached = 0;
-  active.is_in_engine = active.has_begun = false;
+  active.is_in_engine = active.was_scheduled = active.has_begun = false;
   ++in_flight_;
   return index;
 }
@@ -347,7 +348,9 @@ void Replay::Impl::BeginStep(uint32_t index) {
   for (const engine::Event& event : step.events) {
     if (event.kind != engine::Event::Kind::kScheduled) continue;
     Active* const active = Find(event.id);
-    if (active != nullptr && active->cached == 0) active->cached = event.count;
+    // What it finds the second time are its own blocks.
+    if (active == nullptr || std::exchange(active->was_scheduled, true)) continue;
+    active->cached = event.count;
   }
   sim.is_stepping = step.load.sequences > 0;
   if (!sim.is_stepping) {
@@ -400,8 +403,9 @@ void Replay::Impl::TryFailed(uint32_t index, director::TryFailure failure) {
   active.is_in_engine = false;
   if (!active.has_begun && active.flight->OnTryFailed(failure, now_)) {
     ++totals_.decisions;
-    ++active.generation;  // nothing that is on its way from the first engine concerns it now
-    ++active.generation;
+    active.generation += 2;  // nothing that is on its way from the first engine concerns it now
+    active.was_scheduled = false;
+    active.cached = 0;
     return Dispatch(index);
   }
   active.flight->OnEnd(director::EndKind::kEngineGone, active.has_begun ? 200 : 502, "engine gone",

@@ -175,6 +175,18 @@ TEST(Replay, EnginesJoinAndLeave) {
   EXPECT_EQ(seen.served_by.size(), 3u);
 }
 
+TEST(Replay, OwnBlocksAfterAPreemptionAreNoCacheHits) {
+  ReplayOptions options = Fleet(1);
+  options.engines[0].options.num_blocks = 100;
+  options.engines[0].options.max_model_len = 1600;
+  std::vector<Job> jobs = Jobs(12, milliseconds(1));
+  for (Job& job : jobs) job.output_tokens = 400;
+  FixedSource source(jobs);
+  const Seen seen = Watch(options, source, "random");
+  EXPECT_GT(seen.totals.preemptions, 0u);
+  for (const Outcome& outcome : seen.outcomes) EXPECT_EQ(outcome.cached_tokens, 0u);
+}
+
 TEST(Replay, NobodyToServeIsARefusalThatTheSourceHears) {
   ReplayOptions options = Fleet(1);
   options.incidents = {{Duration(0), 0, Incident::Kind::kFail}};

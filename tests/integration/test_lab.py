@@ -1,0 +1,119 @@
+"""`penstock lab` as its users run it."""
+
+import json
+import re
+import subprocess
+
+import pytest
+from harness.process import ROOT, find_binary
+
+TRACES = ROOT / "tests/data/traces"
+
+
+def lab(*args: str, code: int = 0) -> subprocess.CompletedProcess:
+    done = subprocess.run(
+        [str(find_binary()), "lab", *args], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300,
+    )
+    assert done.returncode == code, done.stderr + done.stdout
+    return done
+
+
+def numbers(output: str) -> dict[str, str]:
+    return dict(re.findall(r"^(\w+) +(\S+)$", output, re.MULTILINE))
+
+
+def test_replay_repeats_bit_for_bit_and_shows_its_numbers():
+    flags = ["replay", "--workload", "b2b-saas", "--max-requests", "300", "--engines", "4", "--policy", "least-cost"]
+    first, second = (numbers(lab(*flags).stdout) for _ in range(2))
+    other = numbers(lab(*flags, "--seed", "2").stdout)
+    assert first == second
+    assert first["decisions_digest"] != other["decisions_digest"]
+    assert first["requests"] == "300" and first["lost_requests"] == "0"
+    assert float(first["ttft_mean_s"]) > 0 and 0 < float(first["hit_share"]) < 1
+
+
+def test_replay_reads_traces(tmp_path):
+    mooncake = TRACES / "mooncake_conversation_60.jsonl"
+    result = numbers(lab("replay", "--workload", f"mooncake:{mooncake}", "--engines", "2", "--policy", "sticky").stdout)
+    assert result["requests"] == "60"
+    broken = tmp_path / "broken.jsonl"
+    lines = mooncake.read_text().splitlines()
+    broken.write_text("\n".join([*lines[:20], '{"timestamp": 1, "input_len', *lines[20:]]) + "\n")
+    error = lab("replay", "--workload", f"mooncake:{broken}", "--engines", "2", code=1).stderr
+    assert f"{broken}:21:" in error
+    kept = lab("replay", "--workload", f"mooncake:{broken}", "--engines", "2", "--skip-bad-lines").stdout
+    assert numbers(kept)["requests"] == "60"
+    assert "skipped: 1 line" in kept
+
+
+def test_engines_fail_come_back_and_join():
+    output = lab(
+        "replay", "--workload", "sharegpt-like", "--max-requests", "400",
+        "--pool", "2xh100-qwen3-32b-tp2", "1xh100-qwen3-32b", "--policy", "least-requests",
+        "--incident", "5:fail:1", "--incident", "20:start:1", "--incident", "10:join:3",
+    ).stdout
+    assert "2xh100-qwen3-32b-tp2 + 1xh100-qwen3-32b" in output
+    lost = int(numbers(output)["lost_requests"])
+    assert 0 < lost < 20, "what had begun on the engine that died, and nothing else"
+
+
+def test_compare_writes_a_table_json_and_a_page(tmp_path):
+    output = lab(
+        "compare", "--workload", "interactive-chat", "--until", "200", "--engines", "4", "--seeds", "3",
+        "--policies", "random", "least-cost",
+        "--json", str(tmp_path / "c.json"), "--html", str(tmp_path / "c.html"),
+    ).stdout
+    assert re.search(r"cache hits % +\d+\.\d .* \*\d+\.\d", output)
+    result = json.loads((tmp_path / "c.json").read_text())
+    assert [arm["name"] for arm in result["arms"]] == ["random", "least-cost"]
+    hits = [arm["numbers"]["hit_share"]["mean"] for arm in result["arms"]]
+    assert hits[1] > hits[0]
+    assert len(result["arms"][0]["numbers"]["ttft_mean_s"]["runs"]) == 3
+    page = (tmp_path / "c.html").read_text()
+    assert page.count("<svg") == 15 and "penstock lab compare" in page
+
+
+def test_compare_takes_llm_d_s_configurations(tmp_path):
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(
+        "apiVersion: inference.networking.x-k8s.io/v1alpha1\nkind: EndpointPickerConfig\n"
+        "plugins:\n- type: queue-scorer\n- type: max-score-picker\n- type: single-profile-handler\n"
+        "schedulingProfiles:\n- name: default\n  plugins:\n  - pluginRef: queue-scorer\n"
+        "  - pluginRef: max-score-picker\n"
+    )
+    output = lab(
+        "compare", "--workload", "sharegpt-like", "--max-requests", "100", "--seeds", "2",
+        "--policies", "sticky", str(mine),
+    ).stdout
+    assert re.search(r"^policy +sticky +mine$", output, re.MULTILINE)
+
+
+def test_policies_page_is_written_between_its_marks(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("# Mine\n<!-- numbers -->\nold\n<!-- end of numbers -->\nrest\n")
+    lab(
+        "policies", "--workloads", "sharegpt-like", "interactive-chat", "--max-requests", "100", "--seeds", "2",
+        "--policies", "random", "sticky", "--page", str(page),
+    )
+    text = page.read_text()
+    assert text.startswith("# Mine\n") and text.endswith("\nrest\n") and "old" not in text
+    assert "| workload | random | sticky |" in text and "| interactive-chat |" in text
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["replay", "--workload", "ladde"], "did you mean 'ladder'"),
+        (["replay", "--policy", "stiky"], "unknown policy 'stiky'"),
+        (["replay", "--profile", "h100"], "no profile 'h100'"),
+        (["replay", "--pool", "h100-qwen3-32b"], "--pool h100-qwen3-32b: not COUNTxPROFILE"),
+        (["replay", "--incident", "5:die:1"], "the kind must be fail, start, leave or join"),
+        (["replay", "--incident", "5:fail:9"], "the engine must be a number from 1 to 8"),
+        (["compare", "--policies", "random", "/nowhere/x.yaml"], "/nowhere/x.yaml"),
+        (["policies", "--page", "/nowhere/page.md"], "/nowhere/page.md"),
+        (["kernels", "/nowhere", "--layers", "2"], "/nowhere/dense.csv"),
+        (["fidelity", "--run", "here"], "--run here: not PROFILE=FOLDER"),
+    ],
+)
+def test_mistakes_are_named(flags, sentence):
+    assert sentence in lab(*flags, code=1).stderr
