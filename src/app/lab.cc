@@ -16,8 +16,7 @@
 #include <utility>
 #include <vector>
 
-#include "app/scheduling.h"
-#include "config/serve_config.h"
+#include "app/lab_arms.h"
 #include "core/file.h"
 #include "core/text.h"
 #include "engine/profile.h"
@@ -27,6 +26,7 @@
 #include "lab/policies_page.h"
 #include "lab/replay.h"
 #include "lab/summary.h"
+#include "lab/sweep.h"
 #include "workload/open.h"
 
 namespace penstock::app {
@@ -47,6 +47,9 @@ Examples:
       Engines of two kinds, of which one dies and comes back and another comes later.
   penstock lab compare --workload b2b-saas --policies weighted sticky mine.yaml --html compare.html
       Policies on the same traffic with five seeds, and a page with charts.
+  penstock lab sweep --workloads ladder scenario-c --policy least-cost \
+      --set least-cost-scorer.eviction=1,2,4,8 --set weight.no-hit-lru-scorer=0,0.2
+      Eight variations of a policy, ranked over two workloads.
 )";
 
 int Complain(const Error& error) {
@@ -278,21 +281,6 @@ std::string FleetText(const SceneFlags& flags) {
   return fmt::format("{}", fmt::join(flags.pool, " + "));
 }
 
-// A built-in policy by name, or an EndpointPickerConfig (anything with '/' or ending in .yaml).
-lab::Arm ArmOf(const std::string& policy) {
-  const size_t slash = policy.rfind('/');
-  std::string name = slash == std::string::npos ? policy : policy.substr(slash + 1);
-  if (name.ends_with(".yaml")) name.resize(name.size() - 5);
-  return {name, [policy]() -> Result<std::unique_ptr<sched::Scheduler>> {
-            config::SchedulingConfig scheduling;
-            const bool is_file = policy.find('/') != std::string::npos || policy.ends_with(".yaml");
-            (is_file ? scheduling.file : scheduling.policy) = policy;
-            auto chosen = MakeScheduler(scheduling);
-            if (!chosen) return std::unexpected(chosen.error());
-            return std::move(chosen->scheduler);
-          }};
-}
-
 bool IsTerminal() { return ::isatty(STDERR_FILENO) != 0; }
 
 struct ReplayFlags {
@@ -360,11 +348,15 @@ struct CompareFlags {
   uint32_t seeds = 5;
   uint32_t threads = 0;
   std::string json, html;
-  std::vector<std::string> workloads;  // of `policies`
+  std::vector<std::string> workloads;  // of `policies` and `sweep`
   std::string page = "policies.md";
+  std::string policy = "least-cost";  // of `sweep`
+  std::vector<std::string> settings;
+  std::string number = "e2e_mean_s";
+  size_t most = 20;
 };
 
-Result<lab::Comparison> CompareOn(CompareFlags& flags) {
+Result<lab::Comparison> CompareOn(CompareFlags& flags, std::vector<lab::Arm> arms) {
   auto replay = ReplayOptionsOf(flags.scene);
   if (!replay) return std::unexpected(replay.error());
   lab::CompareOptions options;
@@ -378,7 +370,7 @@ Result<lab::Comparison> CompareOn(CompareFlags& flags) {
   };
   options.replay = std::move(*replay);
   options.slo = flags.scene.slo;
-  for (const std::string& policy : flags.policies) options.arms.push_back(ArmOf(policy));
+  options.arms = std::move(arms);
   options.seeds = flags.seeds;
   options.first_seed = flags.scene.seed;
   options.threads =
@@ -391,8 +383,14 @@ Result<lab::Comparison> CompareOn(CompareFlags& flags) {
   return comparison;
 }
 
+std::vector<lab::Arm> ArmsOf(const CompareFlags& flags) {
+  std::vector<lab::Arm> arms;
+  for (const std::string& policy : flags.policies) arms.push_back(ArmOf(policy));
+  return arms;
+}
+
 int RunCompare(CompareFlags& flags, const std::string& command) {
-  const auto comparison = CompareOn(flags);
+  const auto comparison = CompareOn(flags, ArmsOf(flags));
   if (!comparison) return Complain(comparison.error());
   std::fputs(lab::RenderTable(*comparison).c_str(), stdout);
   std::printf("\n%.0f s of traffic in %.1f s of processor time: %.0f times real time\n",
@@ -407,30 +405,51 @@ int RunCompare(CompareFlags& flags, const std::string& command) {
   return Put(flags.html, lab::RenderHtml(*comparison, command));
 }
 
-int RunPolicies(CompareFlags& flags) {
-  const auto page = ReadFile(flags.page, kMaxTableBytes);
-  if (!page) return Complain(page.error());
+// The arms on each of the workloads; all built-in ones when none is named.
+Result<std::vector<lab::Comparison>> CompareOnAll(CompareFlags& flags,
+                                                  const std::vector<lab::Arm>& arms) {
   if (flags.workloads.empty()) flags.workloads = workload::BuiltinWorkloadNames();
   std::vector<lab::Comparison> comparisons;
   for (const std::string& workload : flags.workloads) {
     flags.scene.workload = workload;
-    auto comparison = CompareOn(flags);
-    if (!comparison) return Complain(comparison.error());
-    std::printf("%s: %.0f times real time\n", workload.c_str(),
-                comparison->virtual_seconds / std::max(1e-9, comparison->wall_seconds));
-    std::fflush(stdout);
+    auto comparison = CompareOn(flags, arms);
+    if (!comparison) return std::unexpected(comparison.error());
+    std::fprintf(stderr, "%s: %.0f times real time\n", workload.c_str(),
+                 comparison->virtual_seconds / std::max(1e-9, comparison->wall_seconds));
     comparisons.push_back(std::move(*comparison));
   }
-  const auto whole = lab::ReplaceNumbers(*page, lab::RenderMarkdown(comparisons));
+  return comparisons;
+}
+
+int RunPolicies(CompareFlags& flags) {
+  const auto page = ReadFile(flags.page, kMaxTableBytes);
+  if (!page) return Complain(page.error());
+  const auto comparisons = CompareOnAll(flags, ArmsOf(flags));
+  if (!comparisons) return Complain(comparisons.error());
+  const auto whole = lab::ReplaceNumbers(*page, lab::RenderMarkdown(*comparisons));
   if (!whole) return Complain({whole.error().code, flags.page + ": " + whole.error().message});
   return Put(flags.page, *whole);
 }
 
-void DeclareArms(CLI::App& command, CompareFlags& flags) {
+int RunSweep(CompareFlags& flags) {
+  const auto arms = SweepArms(flags.policy, flags.settings);
+  if (!arms) return Complain(arms.error());
+  const auto comparisons = CompareOnAll(flags, *arms);
+  if (!comparisons) return Complain(comparisons.error());
+  const auto ranking = lab::Rank(*comparisons, flags.number);
+  if (!ranking) return Complain(ranking.error());
+  std::fputs(lab::RenderRanking(*ranking, *comparisons, flags.number, flags.most).c_str(), stdout);
+  return 0;
+}
+
+void DeclarePolicyList(CLI::App& command, CompareFlags& flags) {
   command
       .add_option("--policies", flags.policies,
                   "Built-in policies or EndpointPickerConfig files, one after the other")
       ->capture_default_str();
+}
+
+void DeclareRuns(CLI::App& command, CompareFlags& flags) {
   command.add_option("--seeds", flags.seeds, "Runs of each policy, with one seed after the other")
       ->capture_default_str()
       ->check(CLI::Range(1, 1'000));
@@ -442,7 +461,8 @@ void DeclareCompare(CLI::App& app, CompareFlags& flags, const std::string& line,
   CLI::App& command =
       *app.add_subcommand("compare", "Run the same traffic through several policies");
   DeclareScene(command, flags.scene);
-  DeclareArms(command, flags);
+  DeclarePolicyList(command, flags);
+  DeclareRuns(command, flags);
   command.add_option("--json", flags.json, "File to write all numbers to; -: to the terminal");
   command.add_option("--html", flags.html, "Page to write, with charts");
   command.callback([&] { status = RunCompare(flags, line); });
@@ -454,13 +474,35 @@ void DeclarePolicies(CLI::App& app, CompareFlags& flags, int& status) {
   DeclareScene(command, flags.scene);
   command.remove_option(command.get_option("--workload"));
   command.add_option("--workloads", flags.workloads, "Workloads; without it, all built-in ones");
-  DeclareArms(command, flags);
+  DeclarePolicyList(command, flags);
+  DeclareRuns(command, flags);
   command
       .add_option("--page", flags.page,
                   "Markdown page with the lines '<!-- numbers -->' and '<!-- end of numbers -->'; "
                   "the tables go between them")
       ->capture_default_str();
   command.callback([&] { status = RunPolicies(flags); });
+}
+
+void DeclareSweep(CLI::App& app, CompareFlags& flags, int& status) {
+  CLI::App& command =
+      *app.add_subcommand("sweep", "Try every combination of settings of a policy and rank them");
+  DeclareScene(command, flags.scene);
+  command.remove_option(command.get_option("--workload"));
+  command.add_option("--workloads", flags.workloads, "Workloads; without it, all built-in ones");
+  command
+      .add_option("--policy", flags.policy, "A built-in policy, or an EndpointPickerConfig file")
+      ->capture_default_str();
+  command
+      .add_option("--set", flags.settings,
+                  "PLUGIN.PARAMETER=VALUE,VALUE,... or weight.PLUGIN=VALUE,VALUE,...; may be "
+                  "repeated: every combination is tried")
+      ->required();
+  command.add_option("--by", flags.number, "The number to rank by, as replay names it")
+      ->capture_default_str();
+  command.add_option("--most", flags.most, "Show so many of the best")->capture_default_str();
+  DeclareRuns(command, flags);
+  command.callback([&] { status = RunSweep(flags); });
 }
 
 }  // namespace
@@ -482,6 +524,9 @@ int RunLab(int argc, char** argv) {
   DeclareCompare(app, compare, line, status);
   CompareFlags policies;
   DeclarePolicies(app, policies, status);
+  CompareFlags sweep;
+  sweep.seeds = 3;
+  DeclareSweep(app, sweep, status);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

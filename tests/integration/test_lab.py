@@ -100,6 +100,17 @@ def test_policies_page_is_written_between_its_marks(tmp_path):
     assert "| workload | random | sticky |" in text and "| interactive-chat |" in text
 
 
+def test_sweep_ranks_every_combination():
+    output = lab(
+        "sweep", "--workloads", "interactive-chat", "sharegpt-like", "--until", "100", "--engines", "4",
+        "--set", "least-cost-scorer.eviction=0,8", "--set", "weight.no-hit-lru-scorer=0,0.2",
+        "--seeds", "2", "--by", "ttft_mean_s",
+    ).stdout
+    rows = re.findall(r"^(eviction=\d weight of no-hit-lru-scorer=\S+) +(\d+\.\d\d) % +\d of 2$", output, re.MULTILINE)
+    assert len(rows) == 4
+    assert [float(off) for _, off in rows] == sorted(float(off) for _, off in rows)
+
+
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
@@ -111,6 +122,11 @@ def test_policies_page_is_written_between_its_marks(tmp_path):
         (["replay", "--incident", "5:fail:9"], "the engine must be a number from 1 to 8"),
         (["compare", "--policies", "random", "/nowhere/x.yaml"], "/nowhere/x.yaml"),
         (["policies", "--page", "/nowhere/page.md"], "/nowhere/page.md"),
+        (["sweep", "--set", "least-cost-scorer.eviction"], "--set least-cost-scorer.eviction: not PLUGIN.PARAMETER"),
+        (["sweep", "--set", "least-cost.eviction=1"], "no plugin 'least-cost'; it has single-profile-handler, least-cost-scorer"),
+        (["sweep", "--set", "least-cost-scorer.evictoin=1"], "did you mean 'eviction'"),
+        (["sweep", "--set", "least-cost-scorer.eviction=-1"], "eviction"),
+        (["sweep", "--set", "weight.no-hit-lru-scorer=much"], "'much' is no number"),
         (["kernels", "/nowhere", "--layers", "2"], "/nowhere/dense.csv"),
         (["fidelity", "--run", "here"], "--run here: not PROFILE=FOLDER"),
     ],
