@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "app/lab_arms.h"
+#include "app/lab_calibrate.h"
 #include "core/file.h"
 #include "core/text.h"
 #include "engine/profile.h"
@@ -50,6 +51,8 @@ Examples:
   penstock lab sweep --workloads ladder scenario-c --policy least-cost \
       --set least-cost-scorer.eviction=1,2,4,8 --set weight.no-hit-lru-scorer=0,0.2
       Eight variations of a policy, ranked over two workloads.
+  penstock lab calibrate --url http://127.0.0.1:8000 --name my-gpu --out my-gpu.yaml
+      A profile of the engine that runs there, for --profile and for penstock sim.
 )";
 
 int Complain(const Error& error) {
@@ -505,6 +508,82 @@ void DeclareSweep(CLI::App& app, CompareFlags& flags, int& status) {
   command.callback([&] { status = RunSweep(flags); });
 }
 
+struct CalibrateFlags {
+  CalibrateOptions options;
+  engine::Profile profile;
+  std::string out = "-";
+};
+
+int RunCalibrate(CalibrateFlags& flags) {
+  const auto measured = MeasureEngine(flags.options, [](const std::string& what) {
+    std::fprintf(stderr, "measuring %s\n", what.c_str());
+  });
+  if (!measured) return Complain(measured.error());
+  const auto fit = lab::FitStepCosts(measured->prefills, measured->decodes);
+  if (!fit) return Complain(fit.error());
+  engine::Profile& profile = flags.profile;
+  profile.model = measured->model;
+  profile.step_time = fit->costs;
+  profile.quality = "measured";
+  profile.origin = fmt::format("Fitted by 'penstock lab calibrate' to {} prefills and {} decodes",
+                               measured->prefills.size(), measured->decodes.size());
+  if (measured->block_size > 0) profile.kv_cache.block_size = measured->block_size;
+  if (measured->blocks > 0) profile.kv_cache.blocks = measured->blocks;
+  if (profile.kv_cache.blocks == 0) {
+    return Complain(
+        {Code::kNotFound, "the engine does not tell how many KV blocks it has; give --kv-blocks"});
+  }
+  const uint64_t room = uint64_t{profile.kv_cache.blocks} * profile.kv_cache.block_size;
+  profile.scheduler.max_model_len =
+      static_cast<uint32_t>(std::min<uint64_t>(profile.scheduler.max_model_len, room));
+  std::fprintf(
+      stderr,
+      "off by %.1f %% of prefills and %.1f %% of decodes (medians); a request costs %.1f ms "
+      "beside its steps\n",
+      fit->prefill_error * 100, fit->decode_error * 100, fit->overhead_s * 1e3);
+  return Put(flags.out, lab::RenderProfile(profile));
+}
+
+void DeclareCalibrate(CLI::App& app, CalibrateFlags& flags, int& status) {
+  CLI::App& command = *app.add_subcommand(
+      "calibrate", "Fit a profile to a running engine with a short ladder of requests");
+  CalibrateOptions& options = flags.options;
+  engine::Profile& profile = flags.profile;
+  profile.name = "calibrated";
+  command
+      .add_option("--url", options.url,
+                  "The engine, on this machine and without other traffic (it must stream "
+                  "/v1/completions of token ids)")
+      ->capture_default_str();
+  command.add_option("--model", options.model, "Model to ask for; default: the engine's first");
+  command.add_option("--max-tokens", options.max_tokens, "Longest prompt")
+      ->capture_default_str()
+      ->check(CLI::Range(1024, 1'000'000));
+  command.add_option("--max-sequences", options.max_sequences, "Most requests at once")
+      ->capture_default_str()
+      ->check(CLI::Range(4, 1'024));
+  command.add_option("--output-tokens", options.output_tokens, "Length of the answers")
+      ->capture_default_str()
+      ->check(CLI::Range(16, 4'096));
+  command.add_option("--repeats", options.repeats, "Of each prefill; the median counts")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 100));
+  command.add_option("--name", profile.name, "Name of the profile")->capture_default_str();
+  command.add_option("--kv-blocks", profile.kv_cache.blocks, "Where the engine does not tell");
+  command.add_option("--max-num-seqs", profile.scheduler.max_num_seqs, "As the engine was started")
+      ->capture_default_str();
+  command
+      .add_option("--max-num-batched-tokens", profile.scheduler.max_num_batched_tokens,
+                  "As the engine was started")
+      ->capture_default_str();
+  command
+      .add_option("--max-model-len", profile.scheduler.max_model_len, "As the engine was started")
+      ->capture_default_str();
+  command.add_option("--out", flags.out, "File to write; -: to the terminal")
+      ->capture_default_str();
+  command.callback([&] { status = RunCalibrate(flags); });
+}
+
 }  // namespace
 
 int RunLab(int argc, char** argv) {
@@ -527,6 +606,8 @@ int RunLab(int argc, char** argv) {
   CompareFlags sweep;
   sweep.seeds = 3;
   DeclareSweep(app, sweep, status);
+  CalibrateFlags calibrate;
+  DeclareCalibrate(app, calibrate, status);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -111,6 +111,20 @@ def test_sweep_ranks_every_combination():
     assert [float(off) for _, off in rows] == sorted(float(off) for _, off in rows)
 
 
+def test_calibrate_finds_what_an_engine_was_made_of(start_sim, tmp_path):
+    sim = start_sim(1, "--profile", "h100-qwen3-32b-tp2")
+    profile = tmp_path / "mine.yaml"
+    done = lab("calibrate", "--url", sim.urls[0], "--name", "mine", "--max-sequences", "8", "--out", str(profile))
+    assert "measuring a prompt of 8192 tokens" in done.stderr
+    costs = {name: float(value) for name, value in re.findall(r"^  (\w+): (\S+)$", profile.read_text(), re.MULTILINE)}
+    assert costs["blocks"] == 18625
+    # Measured on a machine that others use: the unit tests hold the fit to its digits.
+    assert 0.5 < costs["floorMs"] / 13.5 < 2
+    assert 0.5 < costs["perTokenUs"] / 44 < 2
+    replayed = lab("replay", "--workload", "sharegpt-like", "--max-requests", "50", "--profile", str(profile)).stdout
+    assert numbers(replayed)["lost_requests"] == "0"
+
+
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
@@ -127,6 +141,8 @@ def test_sweep_ranks_every_combination():
         (["sweep", "--set", "least-cost-scorer.evictoin=1"], "did you mean 'eviction'"),
         (["sweep", "--set", "least-cost-scorer.eviction=-1"], "eviction"),
         (["sweep", "--set", "weight.no-hit-lru-scorer=much"], "'much' is no number"),
+        (["calibrate", "--url", "http://127.0.0.1:9"], "connection refused"),
+        (["calibrate", "--url", "http://192.0.2.1:8000"], "192.0.2.1"),
         (["kernels", "/nowhere", "--layers", "2"], "/nowhere/dense.csv"),
         (["fidelity", "--run", "here"], "--run here: not PROFILE=FOLDER"),
     ],

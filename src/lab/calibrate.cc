@@ -1,0 +1,191 @@
+#include "lab/calibrate.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <functional>
+#include <set>
+
+namespace penstock::lab {
+namespace {
+
+using Row = std::array<double, 3>;
+
+// Solves the normal equations of the columns in `mask`; false when they do not tell them apart.
+bool Solve(std::span<const Row> rows, std::span<const double> wanted, unsigned mask, Row* out) {
+  double a[3][4] = {};
+  for (size_t k = 0; k < rows.size(); ++k) {
+    for (int i = 0; i < 3; ++i) {
+      for (int j = 0; j < 3; ++j) a[i][j] += rows[k][i] * rows[k][j];
+      a[i][3] += rows[k][i] * wanted[k];
+    }
+  }
+  for (int i = 0; i < 3; ++i) {
+    if ((mask >> i & 1) != 0) continue;
+    for (int j = 0; j < 4; ++j) a[i][j] = 0;
+    for (int j = 0; j < 3; ++j) a[j][i] = 0;
+    a[i][i] = 1;  // the cost is 0
+  }
+  std::array<double, 3> scale{};
+  for (int i = 0; i < 3; ++i) scale[i] = std::sqrt(a[i][i]);
+  for (int i = 0; i < 3; ++i) {
+    if (scale[i] == 0) return false;
+    for (int j = 0; j < 3; ++j) a[i][j] /= scale[i] * scale[j];
+    a[i][3] /= scale[i];
+  }
+  for (int i = 0; i < 3; ++i) {
+    int pivot = i;
+    for (int k = i + 1; k < 3; ++k) pivot = std::fabs(a[k][i]) > std::fabs(a[pivot][i]) ? k : pivot;
+    if (std::fabs(a[pivot][i]) < 1e-10) return false;
+    std::swap(a[i], a[pivot]);
+    for (int k = 0; k < 3; ++k) {
+      if (k == i) continue;
+      const double factor = a[k][i] / a[i][i];
+      for (int j = i; j < 4; ++j) a[k][j] -= factor * a[i][j];
+    }
+  }
+  for (int i = 0; i < 3; ++i) (*out)[i] = a[i][3] / a[i][i] / scale[i];
+  return true;
+}
+
+// The costs of three columns that meet `seconds` with the least squared relative error, none of
+// them negative: every choice of columns is tried.
+Result<Row> FitPositive(std::vector<Row> rows, std::span<const double> seconds) {
+  const std::vector<double> ones(rows.size(), 1.0);
+  for (size_t k = 0; k < rows.size(); ++k) {
+    for (double& value : rows[k]) value /= seconds[k];
+  }
+  double least = INFINITY;
+  Row best{};
+  for (unsigned mask = 1; mask < 8; ++mask) {
+    Row row{};
+    if (!Solve(rows, ones, mask, &row)) continue;
+    if (std::any_of(row.begin(), row.end(), [](double cost) { return cost < 0; })) continue;
+    double error = 0;
+    for (const Row& r : rows) {
+      const double off = r[0] * row[0] + r[1] * row[1] + r[2] * row[2] - 1;
+      error += off * off;
+    }
+    if (error < least) {
+      least = error;
+      best = row;
+    }
+  }
+  if (least == INFINITY) return Fail(Code::kInvalidArgument, "the measurements are all alike");
+  return best;
+}
+
+template <class Point>
+double MedianError(std::span<const Point> points, const std::function<double(const Point&)>& fit) {
+  std::vector<double> errors;
+  for (const Point& point : points) errors.push_back(std::fabs(fit(point) / point.seconds - 1));
+  const auto middle = errors.begin() + static_cast<ptrdiff_t>(errors.size() / 2);
+  std::nth_element(errors.begin(), middle, errors.end());
+  return *middle;
+}
+
+}  // namespace
+
+Result<Calibration> FitStepCosts(std::span<const PrefillPoint> prefills,
+                                 std::span<const DecodePoint> decodes, uint32_t knee_tokens) {
+  std::set<uint32_t> sequences;
+  for (const DecodePoint& point : decodes) {
+    if (point.sequences == 0 || !(point.seconds > 0)) {
+      return Fail(Code::kInvalidArgument, "a decode of no sequences or no time");
+    }
+    sequences.insert(point.sequences);
+  }
+  std::vector<PrefillPoint> beyond;
+  const PrefillPoint* shortest = nullptr;
+  for (const PrefillPoint& point : prefills) {
+    if (point.prompt_tokens == 0 || !(point.seconds > 0)) {
+      return Fail(Code::kInvalidArgument, "a prefill of no tokens or no time");
+    }
+    if (point.prompt_tokens >= knee_tokens) {
+      beyond.push_back(point);
+    } else if (shortest == nullptr || point.prompt_tokens < shortest->prompt_tokens) {
+      shortest = &point;
+    }
+  }
+  if (sequences.size() < 2 || beyond.size() < 3 || shortest == nullptr) {
+    return Fail(
+        Code::kInvalidArgument,
+        fmt::format("decodes of two numbers of sequences are needed, a prefill below {0} "
+                    "tokens and three from there on; there are {1}, {2} and {3}",
+                    knee_tokens, sequences.size(), prefills.size() - beyond.size(), beyond.size()));
+  }
+  std::vector<Row> rows;
+  std::vector<double> seconds;
+  for (const DecodePoint& point : decodes) {
+    rows.push_back(
+        {1.0, static_cast<double>(point.sequences), point.sequences * point.context_tokens});
+    seconds.push_back(point.seconds);
+  }
+  const auto decode = FitPositive(rows, seconds);
+  if (!decode) return Fail(decode.error().code, "decodes: " + decode.error().message);
+
+  Calibration result;
+  engine::StepCosts& costs = result.costs;
+  costs.floor_ms = (*decode)[0] * 1e3;
+  costs.per_sequence_us = (*decode)[1] * 1e6;
+  costs.decode_context_ns = (*decode)[2] * 1e9;
+  engine::StepLoad alone;
+  alone.Add(0, shortest->prompt_tokens);
+  result.overhead_s = std::max(0.0, shortest->seconds - engine::StepSeconds(costs, alone));
+
+  rows.clear();
+  seconds.clear();
+  for (const PrefillPoint& point : beyond) {
+    const double n = point.prompt_tokens;
+    rows.push_back({1.0, n, n * n / 2});
+    seconds.push_back(
+        std::max(1e-6, point.seconds - result.overhead_s - costs.per_sequence_us * 1e-6));
+  }
+  const auto prefill = FitPositive(rows, seconds);
+  if (!prefill) return Fail(prefill.error().code, "prefills: " + prefill.error().message);
+  costs.base_ms = (*prefill)[0] * 1e3;
+  costs.per_token_us = (*prefill)[1] * 1e6;
+  costs.prefill_attention_ns = (*prefill)[2] * 1e9;
+
+  result.prefill_error = MedianError<PrefillPoint>(prefills, [&](const PrefillPoint& point) {
+    engine::StepLoad load;
+    load.Add(0, point.prompt_tokens);
+    return engine::StepSeconds(costs, load) + result.overhead_s;
+  });
+  result.decode_error = MedianError<DecodePoint>(decodes, [&](const DecodePoint& point) {
+    engine::StepLoad load;
+    for (uint32_t i = 0; i < point.sequences; ++i) {
+      load.Add(static_cast<uint64_t>(std::max(0.0, point.context_tokens - 1)), 1);
+    }
+    return engine::StepSeconds(costs, load);
+  });
+  return result;
+}
+
+std::string RenderProfile(const engine::Profile& profile) {
+  const auto text = [](const std::string& value) {
+    std::string out = "\"";
+    for (const char c : value) {
+      if (c == '"' || c == '\\') out += '\\';
+      out += c;
+    }
+    return out + '"';
+  };
+  const engine::StepCosts& costs = profile.step_time;
+  return fmt::format(
+      "name: {}\ndescription: {}\nmodel: {}\ntensorParallel: {}\norigin: {}\nquality: {}\n"
+      "scheduler:\n  maxNumSeqs: {}\n  maxNumBatchedTokens: {}\n  maxModelLen: {}\n"
+      "kvCache:\n  blockSize: {}\n  blocks: {}\n"
+      "stepTime:\n  floorMs: {:.4g}\n  baseMs: {:.4g}\n  perTokenUs: {:.4g}\n"
+      "  decodeContextNs: {:.4g}\n  perSequenceUs: {:.4g}\n  prefillAttentionNs: {:.4g}\n",
+      text(profile.name), text(profile.description), text(profile.model), profile.tensor_parallel,
+      text(profile.origin), profile.quality, profile.scheduler.max_num_seqs,
+      profile.scheduler.max_num_batched_tokens, profile.scheduler.max_model_len,
+      profile.kv_cache.block_size, profile.kv_cache.blocks, costs.floor_ms, costs.base_ms,
+      costs.per_token_us, costs.decode_context_ns, costs.per_sequence_us,
+      costs.prefill_attention_ns);
+}
+
+}  // namespace penstock::lab
