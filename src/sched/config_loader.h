@@ -23,7 +23,6 @@ bool LoadInlineScheduling(const wire::YamlNode& plugins, const wire::YamlNode& s
 
 // The default: "sticky until saturated" (prefix-cache-affinity-filter + token-load-scorer +
 // max-score-picker), and the named alternatives of `--policy`.
-// Names: "sticky", "random", "least-requests", "weighted" (llm-d's queue 2 + kv 2 + prefix 3).
 // kNotFound names the known ones.
 Result<SchedulingSpec> BuiltinPolicy(std::string_view name);
 std::vector<std::string_view> BuiltinPolicyNames();

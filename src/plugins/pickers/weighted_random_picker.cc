@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 
+#include "core/exact_math.h"
 #include "plugins/builtin_types.h"
 #include "plugins/pickers/selection.h"
 
@@ -23,7 +24,7 @@ class WeightedRandomPicker : public sched::Picker {
     const auto key = [&](size_t i) {
       if (!(scores[i] > 0.0F)) return std::numeric_limits<float>::infinity();
       const double u = 1.0 - random.Uniform();  // (0, 1]
-      return static_cast<float>(-std::log(u) / static_cast<double>(scores[i]));
+      return static_cast<float>(-ExactLog(u) / static_cast<double>(scores[i]));
     };
     return PickSmallest(candidates, random, key, out);
   }
