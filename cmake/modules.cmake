@@ -15,13 +15,14 @@ file(GLOB profiles CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/profiles/*.yaml
      ${CMAKE_SOURCE_DIR}/profiles/*.csv)
 penstock_embed(TARGET penstock_engine NAME profiles FUNCTION penstock::engine::ProfileFiles
                BASE ${CMAKE_SOURCE_DIR}/profiles FILES ${profiles})
-penstock_module(workload DEPS core wire config LIBS fmt::fmt)
+penstock_module(workload DEPS core wire config LIBS fmt::fmt zstd)
 file(GLOB workloads CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/workloads/*.yaml)
 penstock_embed(TARGET penstock_workload NAME workloads FUNCTION penstock::workload::WorkloadFiles
                BASE ${CMAKE_SOURCE_DIR}/workloads FILES ${workloads})
 penstock_module(sched DEPS core model config telemetry kvcache)
 penstock_module(plugins DEPS core model config kvcache sched LIBS xxhash)
 penstock_module(director DEPS core model config telemetry kvcache sched plugins)
+penstock_module(recording DEPS core wire model kvcache sched director telemetry LIBS fmt::fmt zstd sodium)
 penstock_module(discovery DEPS core model config wire net director telemetry)
 penstock_module(signals DEPS core model wire http net director telemetry)
 penstock_module(proxy DEPS core wire telemetry model api http net director)
@@ -30,7 +31,7 @@ penstock_module(admin DEPS core wire telemetry http director LIBS Boost::json)
 file(GLOB console_files CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/console/*)
 penstock_embed(TARGET penstock_admin NAME console FUNCTION penstock::admin::ConsoleFiles
                BASE ${CMAKE_SOURCE_DIR}/console FILES ${console_files})
-penstock_module(lab DEPS core wire config model workload engine sched plugins director LIBS Boost::json fmt::fmt)
+penstock_module(lab DEPS core wire config model workload engine sched plugins director recording LIBS Boost::json fmt::fmt)
 penstock_module(traffic DEPS core wire config http net LIBS Boost::json fmt::fmt)
 
 # The commands are a library, so that their tests link them; the program adds main.cc.
@@ -42,7 +43,7 @@ add_library(penstock_app STATIC ${app_sources})
 target_include_directories(penstock_app PUBLIC ${CMAKE_SOURCE_DIR}/src)
 target_compile_definitions(penstock_app PUBLIC PENSTOCK_VERSION="${PROJECT_VERSION}")
 target_link_libraries(penstock_app PUBLIC penstock_proxy penstock_sim penstock_admin
-  penstock_lab penstock_traffic penstock_discovery penstock_signals penstock_director penstock_plugins
+  penstock_lab penstock_traffic penstock_recording penstock_discovery penstock_signals penstock_director penstock_plugins
   penstock_config CLI11::CLI11 fmt::fmt Threads::Threads)
 add_executable(penstock ${CMAKE_SOURCE_DIR}/src/app/main.cc)
 target_link_libraries(penstock PRIVATE penstock_app)

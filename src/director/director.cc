@@ -108,6 +108,15 @@ void Flight::Release() {
 
 bool Flight::OnTryFailed(TryFailure failure, Time now) {
   if (ended_ || !claimed_) return false;
+  const Turn turn(lane_.director_.fleet_.journal());
+  const bool goes_on = TryElsewhere(failure, now);
+  if (turn) {
+    turn->OnTryFailed(journal_number_, failure, goes_on ? target_.name : std::string_view(), now);
+  }
+  return goes_on;
+}
+
+bool Flight::TryElsewhere(TryFailure failure, Time now) {
   Director& director = lane_.director_;
   record_->attempts.back().failure = TryFailureName(failure);
   if (failure == TryFailure::kConnect || failure == TryFailure::kReset) {
@@ -127,6 +136,8 @@ bool Flight::OnTryFailed(TryFailure failure, Time now) {
 
 void Flight::OnFirstChunk(Time now) {
   if (ended_ || first_chunk_) return;
+  const Turn turn(lane_.director_.fleet_.journal());
+  if (turn) turn->OnFirstChunk(journal_number_, now);
   first_chunk_ = true;
   if (!lane_.director_.scheduler_->ChargesTheAnswer()) ReleaseTokens();
   record_->ttft_s = ToSeconds(now - record_->arrived);
@@ -135,6 +146,16 @@ void Flight::OnFirstChunk(Time now) {
 void Flight::OnEnd(EndKind kind, int status, std::string_view reason, const ReportedUsage& usage,
                    Time now) {
   if (ended_) return;
+  {
+    const Turn turn(lane_.director_.fleet_.journal());
+    SettleEnd(kind, status, reason, usage, now);
+    if (turn) turn->OnEnded(journal_number_, *record_, now);
+  }
+  PublishRecord(now);
+}
+
+void Flight::SettleEnd(EndKind kind, int status, std::string_view reason,
+                       const ReportedUsage& usage, Time now) {
   ended_ = true;
   Release();
   record_->end = kind;
@@ -146,6 +167,9 @@ void Flight::OnEnd(EndKind kind, int status, std::string_view reason, const Repo
   record_->output_tokens = usage.output_tokens;
   record_->cached_known = usage.cached_known;
   record_->cached_tokens = usage.cached_tokens;
+}
+
+void Flight::PublishRecord(Time now) {
   Director& director = lane_.director_;
   if (director.options_.on_record) director.options_.on_record(*record_, now);
   director.decisions_.Add(record_);
@@ -153,14 +177,35 @@ void Flight::OnEnd(EndKind kind, int status, std::string_view reason, const Repo
 
 // --- Lane
 
-Lane::Lane(Director& director, uint64_t seed) : director_(director), random_(seed) {}
+Lane::Lane(Director& director, uint64_t seed) : director_(director), random_(seed) {
+  const Turn turn(director.fleet_.journal());
+  if (turn) journal_number_ = turn->OnLane(seed);
+}
 
 Arrival Lane::Arrive(model::Request request, Time now, int64_t unix_micros) {
+  sched::RequestContext context;
+  context.request = std::move(request);
+  director_.scheduler_->Prepare(context, now);
+  Journal* const journal = director_.fleet_.journal();
+  std::string described;
+  if (journal != nullptr && journal->is_open()) described = journal->Describe(&context);
+  return Admit(std::move(context), std::move(described), now, unix_micros);
+}
+
+Arrival Lane::ArrivePrepared(sched::RequestContext context, Time now, int64_t unix_micros) {
+  return Admit(std::move(context), "", now, unix_micros);
+}
+
+Arrival Lane::Admit(sched::RequestContext context, std::string described, Time now,
+                    int64_t unix_micros) {
   Arrival arrival;
   arrival.flight.reset(new Flight(*this));
   Flight& flight = *arrival.flight;
+  flight.context_ = std::move(context);
   flight.record_ = std::make_shared<DecisionRecord>();
   DecisionRecord& record = *flight.record_;
+  model::Request& request = flight.context_.request;
+  request.prompt = {};
   record.request_id = request.id;
   record.api = request.api;
   record.model = request.model;
@@ -168,15 +213,24 @@ Arrival Lane::Arrive(model::Request request, Time now, int64_t unix_micros) {
   record.body_bytes = request.body_bytes;
   record.unix_micros = unix_micros;
   record.arrived = now;
-  flight.context_.request = std::move(request);
-  director_.scheduler_->Prepare(flight.context_, now);
-  flight.context_.request.prompt = {};
   record.input_tokens = flight.context_.input_tokens;
-  director_.retries_.OnRequest();
-  if (!Decide(flight, now, &arrival.rejection)) {
-    flight.OnEnd(EndKind::kRejected, arrival.rejection.status, arrival.rejection.message, {}, now);
-    arrival.flight.reset();
+  bool is_admitted = false;
+  {
+    const Turn turn(director_.fleet_.journal());
+    director_.retries_.OnRequest();
+    is_admitted = Decide(flight, now, &arrival.rejection);
+    if (!is_admitted) {
+      flight.SettleEnd(EndKind::kRejected, arrival.rejection.status, arrival.rejection.message, {},
+                       now);
+    }
+    if (turn) {
+      flight.journal_number_ =
+          turn->OnArrived(journal_number_, std::move(described), record, record.status, now);
+    }
   }
+  if (is_admitted) return arrival;
+  flight.PublishRecord(now);
+  arrival.flight.reset();
   return arrival;
 }
 
@@ -279,7 +333,11 @@ Director::Director(Fleet& fleet, std::unique_ptr<sched::Scheduler> scheduler,
 
 Director::~Director() { fleet_.SetObserver(nullptr); }
 
-void Director::Tick(Time now) { scheduler_->OnTick(now); }
+void Director::Tick(Time now) {
+  const Turn turn(fleet_.journal());
+  if (turn) turn->OnTick(now);
+  scheduler_->OnTick(now);
+}
 
 void Director::OnEndpointRemoved(uint32_t slot) { scheduler_->OnEndpointRemoved(slot); }
 

@@ -95,6 +95,10 @@ class Flight {
   void Claim(uint32_t slot, int64_t tokens);
   void ReleaseTokens();
   void Release();
+  bool TryElsewhere(TryFailure failure, Time now);
+  void SettleEnd(EndKind kind, int status, std::string_view reason, const ReportedUsage& usage,
+                 Time now);
+  void PublishRecord(Time now);
 
   Lane& lane_;
   sched::RequestContext context_;
@@ -103,6 +107,7 @@ class Flight {
   std::vector<uint32_t> tried_slots_;
   bool claimed_ = false;
   int64_t claimed_tokens_ = 0;
+  uint64_t journal_number_ = 0;  // of the journal, when there is one
   bool first_chunk_ = false;
   bool ended_ = false;
   uint32_t tries_ = 0;
@@ -119,10 +124,15 @@ class Lane {
   Lane(Director& director, uint64_t seed);
   // Decides where the request runs. `request.prompt` is read now and not kept.
   Arrival Arrive(model::Request request, Time now, int64_t unix_micros);
+  // The same for a request that plugins have prepared before, as a recording holds it.
+  // REQUIRES: context.prefix_keys has an element for each prefix producer.
+  Arrival ArrivePrepared(sched::RequestContext context, Time now, int64_t unix_micros);
   Director& director() { return director_; }
 
  private:
   friend class Flight;
+  Arrival Admit(sched::RequestContext context, std::string described, Time now,
+                int64_t unix_micros);
   // Picks a target and claims it. False: rejection says why not.
   bool Decide(Flight& flight, Time now, Rejection* rejection);
   // The healthy endpoints that serve the model and were not tried yet, in candidates_.
@@ -133,6 +143,7 @@ class Lane {
               uint32_t column, Time now);
 
   Director& director_;
+  uint32_t journal_number_ = 0;
   Random random_;
   SnapshotCell<model::PoolSnapshot>::Reader pool_;
   model::EndpointColumns columns_;

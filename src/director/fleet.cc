@@ -28,8 +28,9 @@ Result<> CheckUnique(const std::vector<model::EndpointSpec>& endpoints) {
 
 }  // namespace
 
-Fleet::Fleet(size_t max_endpoints)
+Fleet::Fleet(size_t max_endpoints, Journal* journal)
     : max_endpoints_(max_endpoints),
+      journal_(journal),
       live_(2 * max_endpoints),
       slot_owner_(2 * max_endpoints),
       slot_member_(2 * max_endpoints, -1),
@@ -57,6 +58,12 @@ Result<uint32_t> Fleet::TakeSlot(const std::string& address) {
 }
 
 Result<> Fleet::Replace(std::vector<model::EndpointSpec> endpoints) {
+  const Turn turn(journal_);
+  if (turn) turn->OnReplaced(endpoints);
+  return ReplaceMembers(std::move(endpoints));
+}
+
+Result<> Fleet::ReplaceMembers(std::vector<model::EndpointSpec> endpoints) {
   if (endpoints.size() > max_endpoints_) {
     return Fail(Code::kOutOfRange, std::to_string(endpoints.size()) +
                                        " endpoints are more than the limit of " +
@@ -136,6 +143,8 @@ bool Fleet::HasRestarted(uint32_t slot, const EngineSignals& signals) {
 }
 
 void Fleet::Scraped(uint32_t slot, const EngineSignals& signals, Time now) {
+  const Turn turn(journal_);
+  if (turn) turn->OnScraped(slot, signals, now);
   std::vector<model::EndpointInfo> changed;
   FleetObserver* forgets = nullptr;
   {
@@ -171,7 +180,9 @@ void Fleet::Scraped(uint32_t slot, const EngineSignals& signals, Time now) {
   Notify({}, std::move(changed));
 }
 
-void Fleet::ScrapeFailed(uint32_t slot, std::string_view reason, Time) {
+void Fleet::ScrapeFailed(uint32_t slot, std::string_view reason, Time now) {
+  const Turn turn(journal_);
+  if (turn) turn->OnScrapeFailed(slot, reason, now);
   SetHealth(slot, model::Health::kFailed, reason);
 }
 
@@ -196,6 +207,8 @@ void Fleet::SetHealth(uint32_t slot, model::Health health, std::string_view reas
 }
 
 void Fleet::ModelsRead(uint32_t slot, std::vector<std::string> models, std::string models_json) {
+  const Turn turn(journal_);
+  if (turn) turn->OnModelsRead(slot, models);
   std::vector<model::EndpointInfo> changed;
   {
     MutexLock lock(mutex_);

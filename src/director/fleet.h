@@ -20,6 +20,7 @@
 #include "core/result.h"
 #include "core/snapshot.h"
 #include "core/time.h"
+#include "director/journal.h"
 #include "model/endpoint.h"
 
 namespace penstock::director {
@@ -48,7 +49,10 @@ class FleetObserver {
 
 class Fleet {
  public:
-  explicit Fleet(size_t max_endpoints = 1024);
+  // `journal` may be null; else it outlives the fleet and whoever decides over it.
+  explicit Fleet(size_t max_endpoints = 1024, Journal* journal = nullptr);
+
+  Journal* journal() const { return journal_; }
 
   // Makes the pool exactly this set (by name). Errors and leaves the pool as it is for duplicate
   // names or addresses, or more than max_endpoints.
@@ -60,7 +64,8 @@ class Fleet {
   // `models` sorted; `models_json` the elements of "data". Empty and known=false: the engine has no
   // /v1/models.
   void ModelsRead(uint32_t slot, std::vector<std::string> models, std::string models_json);
-  // Reports of the proxy: the connection was refused, reset before an answer, or timed out.
+  // Reports of the director, within its turn: the connection was refused, reset before an answer,
+  // or timed out.
   void ConnectFailed(uint32_t slot, std::string_view reason, Time now);
 
   const SnapshotCell<model::PoolSnapshot>& snapshot() const { return snapshot_; }
@@ -81,7 +86,10 @@ class Fleet {
   void SetHealth(uint32_t slot, model::Health health, std::string_view reason);
   void Notify(std::vector<uint32_t> removed, std::vector<model::EndpointInfo> changed);
 
+  Result<> ReplaceMembers(std::vector<model::EndpointSpec> endpoints);
+
   const size_t max_endpoints_;
+  Journal* const journal_;
   model::LiveColumns
       live_;  // twice max_endpoints, so that draining slots never keep a new endpoint out
   mutable Mutex

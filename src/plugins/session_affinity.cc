@@ -120,6 +120,15 @@ void SessionAffinity::Learn(sched::RequestContext& context, const model::Endpoin
   if (!session.empty()) table_->Bind(HashOf(session), columns.pool->slots[column], picked.now);
 }
 
+std::vector<sched::HeaderUse> SessionAffinity::HeadersRead() const {
+  if (!table_) return {{params_.encoded_header.header, false}};
+  std::vector<sched::HeaderUse> uses;
+  for (const auto& source : params_.session_id.sources) {
+    if (!source.header.empty()) uses.push_back({source.header, true});
+  }
+  return uses;
+}
+
 void SessionAffinity::OnEndpointRemoved(uint32_t slot) {
   if (table_) table_->ForgetSlot(slot);
 }

@@ -85,6 +85,7 @@ class SessionAffinity {
   // Binds the session to the pick, unless it is bound to an endpoint that still serves.
   void Learn(sched::RequestContext& context, const model::EndpointColumns& columns,
              const sched::Picked& picked);
+  std::vector<sched::HeaderUse> HeadersRead() const;
   void OnEndpointRemoved(uint32_t slot);
   void OnTick(Time now);
   uint64_t MaxBytes() const { return table_ ? table_->MaxBytes() : 0; }

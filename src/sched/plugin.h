@@ -60,6 +60,7 @@ struct RequestContext {
   uint64_t input_tokens = 0;            // by token-producer
   std::vector<PrefixKeys> prefix_keys;  // one per prefix producer
   std::string session_id;               // by session-id-producer; "" when there is none
+  std::vector<std::string> header_texts;  // that views in request.headers may point into
   std::vector<std::pair<std::string, std::string>>
       response_headers;  // added for the client by plugins
 };
@@ -78,12 +79,20 @@ struct PluginStat {
   double value = 0;
 };
 
+// A request header that a plugin looks at when it decides (and not only in Producer::Prepare).
+struct HeaderUse {
+  std::string name;
+  bool is_identity = true;  // only whether two values are equal matters, not what they say
+};
+
 class Plugin {
  public:
   virtual ~Plugin() = default;
 
   // Declared once, before the first decision; start fails when no producer supplies a required one.
   virtual std::vector<Need> Needs() { return {}; }
+  // So that a recording keeps what the decision depends on, and no more.
+  virtual std::vector<HeaderUse> HeadersRead() const { return {}; }
   // After the pick, in the same instant, for every instance of the configuration. May change state.
   virtual void OnPicked(RequestContext&, const model::EndpointColumns&, const Picked&) {}
   // An endpoint left the pool for good: forget what is known of its slot.

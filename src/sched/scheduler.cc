@@ -106,6 +106,14 @@ class SchedulerImpl : public Scheduler {
     for (Plugin* plugin : wiring_.active) plugin->OnTick(now);
   }
 
+  std::vector<HeaderUse> HeadersRead() const override {
+    std::vector<HeaderUse> all;
+    for (const Plugin* plugin : wiring_.active) {
+      for (HeaderUse& use : plugin->HeadersRead()) all.push_back(std::move(use));
+    }
+    return all;
+  }
+
   std::vector<InstanceStats> Stats() const override {
     std::vector<InstanceStats> all;
     for (const Plugin* plugin : wiring_.active) {

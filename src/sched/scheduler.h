@@ -113,6 +113,9 @@ class Scheduler {
   virtual void OnEndpointChanged(const model::EndpointInfo&) = 0;
   virtual void OnTick(Time) = 0;
 
+  // The headers that the active instances look at.
+  virtual std::vector<HeaderUse> HeadersRead() const { return {}; }
+
   // Every active instance with something to show. From any thread; the plugins live as long as the
   // scheduler.
   struct InstanceStats {

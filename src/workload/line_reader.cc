@@ -3,21 +3,36 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <zstd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
+#include <vector>
 
 namespace penstock::workload {
 namespace {
 
 constexpr size_t kPiece = 64 * 1024;
+constexpr unsigned char kZstdMagic[4] = {0x28, 0xb5, 0x2f, 0xfd};
 constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
 
 }  // namespace
 
-Result<LineReader> LineReader::Open(const std::string& path) {
+struct LineReader::Zstd {
+  ZSTD_DCtx* context = ZSTD_createDCtx();
+  std::vector<char> bytes = std::vector<char>(kPiece);
+  ZSTD_inBuffer in{bytes.data(), 0, 0};
+  bool is_in_frame = false;
+  bool holds_more = false;  // that did not fit into the last piece
+  ~Zstd() { ZSTD_freeDCtx(context); }
+};
+
+LineReader::LineReader(int fd, std::string_view text, std::string name)
+    : fd_(fd), text_(text), name_(std::move(name)) {}
+
+Result<LineReader> LineReader::Open(const std::string& path, size_t max_line_bytes) {
   // Not blocking: a pipe under that name must not stop the program.
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) {
@@ -25,9 +40,15 @@ Result<LineReader> LineReader::Open(const std::string& path) {
                 path + ": cannot be read: " + std::strerror(errno));
   }
   LineReader reader(fd, {}, path);
+  reader.max_line_bytes_ = max_line_bytes;
   struct stat status;
   if (fstat(fd, &status) != 0 || !S_ISREG(status.st_mode)) {
     return Fail(Code::kInvalidArgument, path + ": is not a file");
+  }
+  unsigned char magic[4];
+  if (pread(fd, magic, sizeof(magic), 0) == sizeof(magic) &&
+      std::equal(std::begin(magic), std::end(magic), std::begin(kZstdMagic))) {
+    reader.zstd_ = std::make_unique<Zstd>();
   }
   return reader;
 }
@@ -38,6 +59,9 @@ LineReader LineReader::OfText(std::string_view text, std::string name) {
 
 LineReader::LineReader(LineReader&& other) noexcept
     : fd_(std::exchange(other.fd_, -1)),
+      zstd_(std::move(other.zstd_)),
+      max_line_bytes_(other.max_line_bytes_),
+      is_cut_off_(other.is_cut_off_),
       text_(other.text_),
       name_(std::move(other.name_)),
       error_(std::move(other.error_)),
@@ -50,6 +74,38 @@ LineReader::~LineReader() {
   if (fd_ >= 0) close(fd_);
 }
 
+size_t LineReader::ReadPlain(char* to) {
+  ssize_t count = 0;
+  do {
+    count = read(fd_, to, kPiece);
+  } while (count < 0 && errno == EINTR);
+  if (count < 0) error_ = std::string("cannot be read: ") + std::strerror(errno);
+  return count < 0 ? 0 : static_cast<size_t>(count);
+}
+
+size_t LineReader::ReadCompressed(char* to) {
+  Zstd& zstd = *zstd_;
+  for (;;) {
+    if (zstd.in.pos == zstd.in.size && !zstd.holds_more) {
+      zstd.in.pos = 0;
+      zstd.in.size = ReadPlain(zstd.bytes.data());
+      if (zstd.in.size == 0) {
+        is_cut_off_ = zstd.is_in_frame && error_.empty();
+        return 0;
+      }
+    }
+    ZSTD_outBuffer out{to, kPiece, 0};
+    const size_t left = ZSTD_decompressStream(zstd.context, &out, &zstd.in);
+    if (ZSTD_isError(left) != 0) {
+      error_ = std::string("cannot be decompressed: ") + ZSTD_getErrorName(left);
+      return 0;
+    }
+    zstd.is_in_frame = left != 0;
+    zstd.holds_more = out.pos == out.size;
+    if (out.pos > 0) return out.pos;
+  }
+}
+
 bool LineReader::Fill() {
   if (begin_ > 0) {
     std::memmove(buffer_.data(), buffer_.data() + begin_, end_ - begin_);
@@ -57,21 +113,17 @@ bool LineReader::Fill() {
     begin_ = 0;
   }
   if (buffer_.size() < end_ + kPiece) buffer_.resize(end_ + kPiece);
+  char* const to = buffer_.data() + end_;
+  size_t count = 0;
   if (fd_ < 0) {
-    const size_t count = std::min(kPiece, text_.size());
-    std::memcpy(buffer_.data() + end_, text_.data(), count);
+    count = std::min(kPiece, text_.size());
+    std::memcpy(to, text_.data(), count);
     text_.remove_prefix(count);
-    end_ += count;
-    return count > 0;
+  } else {
+    count = zstd_ != nullptr ? ReadCompressed(to) : ReadPlain(to);
   }
-  ssize_t count = 0;
-  do {
-    count = read(fd_, buffer_.data() + end_, kPiece);
-  } while (count < 0 && errno == EINTR);
-  if (count < 0) error_ = std::string("cannot be read: ") + std::strerror(errno);
-  if (count <= 0) return false;
-  end_ += static_cast<size_t>(count);
-  return true;
+  end_ += count;
+  return count > 0;
 }
 
 void LineReader::Take(size_t length, std::string_view* line) {
@@ -92,7 +144,7 @@ LineReader::Next LineReader::Read(std::string_view* line) {
         std::memchr(from, '\n', static_cast<size_t>(buffer_.data() + end_ - from)));
     const size_t length =
         stop != nullptr ? static_cast<size_t>(stop - buffer_.data()) - begin_ : end_ - begin_;
-    is_too_long = is_too_long || length > kMaxLineBytes;
+    is_too_long = is_too_long || length > max_line_bytes_;
     if (stop != nullptr) {
       Take(length, line);
       begin_ += length + 1;
@@ -104,9 +156,9 @@ LineReader::Next LineReader::Read(std::string_view* line) {
       scanned = 0;
     }
     if (Fill()) continue;
-    if (!error_.empty()) {
+    if (is_cut_off_ || !error_.empty()) {
       ++number_;
-      return Next::kUnreadable;
+      return is_cut_off_ ? Next::kCutOff : Next::kUnreadable;
     }
     if (length == 0 && !is_too_long) return Next::kEnd;
     Take(end_ - begin_, line);

@@ -10,12 +10,14 @@
 #include "embedded/workloads.h"
 #include "workload/generated_source.h"
 #include "workload/line_reader.h"
+#include "workload/recorded.h"
 #include "workload/trace_source.h"
 
 namespace penstock::workload {
 namespace {
 
 constexpr std::string_view kSuffix = ".yaml";
+constexpr std::string_view kRecorded = "recording:";
 constexpr size_t kMaxFileBytes = 1 << 20;
 
 std::string_view Stem(std::string_view file) {
@@ -79,6 +81,13 @@ Result<std::unique_ptr<Source>> OpenWhole(std::string_view what, std::optional<u
       return OpenTrace(what.substr(kind.prefix.size()), kind, options);
     }
   }
+  if (what.starts_with(kRecorded)) {
+    auto source = ReadRecorded(std::string(what.substr(kRecorded.size())),
+                               {.rate_scale = options.rate_scale});
+    if (!source) return source;
+    if (auto failure = (*source)->Failure()) return std::unexpected(std::move(*failure));
+    return source;
+  }
   auto workload = LoadWorkload(what);
   if (!workload) return std::unexpected(std::move(workload.error()));
   return Generate(*workload, seed.value_or(workload->seed),
@@ -110,8 +119,8 @@ Result<Workload> LoadWorkload(std::string_view name_or_path) {
   const std::vector<std::string> names = BuiltinWorkloadNames();
   const std::vector<std::string_view> views(names.begin(), names.end());
   return Fail(Code::kNotFound,
-              fmt::format("no workload '{}'{}; there are {}, FILE.yaml, mooncake:FILE, azure:FILE "
-                          "and otel:FILE",
+              fmt::format("no workload '{}'{}; there are {}, FILE.yaml, mooncake:FILE, azure:FILE, "
+                          "otel:FILE and recording:FILE",
                           name_or_path, DidYouMean(name_or_path, views), fmt::join(names, ", ")));
 }
 

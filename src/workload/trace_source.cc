@@ -106,6 +106,9 @@ class TraceSource final : public Source {
         case LineReader::Next::kUnreadable:
           Stop(lines_.number(), lines_.error());
           return;
+        case LineReader::Next::kCutOff:
+          Stop(lines_.number(), "the compressed data breaks off here");
+          return;
         case LineReader::Next::kTooLong:
           if (!Bad({"longer than 1 MiB", ""}, lines_.number())) return;
           continue;

@@ -26,6 +26,7 @@ class SessionAffinityFilter : public sched::Filter {
                 const sched::Picked& picked) override {
     affinity_.Learn(context, columns, picked);
   }
+  std::vector<sched::HeaderUse> HeadersRead() const override { return affinity_.HeadersRead(); }
   void OnEndpointRemoved(uint32_t slot) override { affinity_.OnEndpointRemoved(slot); }
   void OnTick(Time now) override { affinity_.OnTick(now); }
   uint64_t MaxBytes() const override { return affinity_.MaxBytes(); }

@@ -25,6 +25,7 @@ class SessionAffinityScorer : public sched::Scorer {
                 const sched::Picked& picked) override {
     affinity_.Learn(context, columns, picked);
   }
+  std::vector<sched::HeaderUse> HeadersRead() const override { return affinity_.HeadersRead(); }
   void OnEndpointRemoved(uint32_t slot) override { affinity_.OnEndpointRemoved(slot); }
   void OnTick(Time now) override { affinity_.OnTick(now); }
   uint64_t MaxBytes() const override { return affinity_.MaxBytes(); }

@@ -1,0 +1,438 @@
+#include "recording/reader.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+#include <optional>
+#include <utility>
+
+#include "core/text.h"
+#include "recording/recorder.h"
+#include "wire/json_scan.h"
+
+namespace penstock::recording {
+namespace {
+
+using wire::JsonScanner;
+
+constexpr uint32_t kMaxEndpoints = 16384;
+constexpr uint32_t kMaxTries = 10;
+constexpr int64_t kMaxNanos = int64_t{1} << 61;
+
+// Fields of one object, read as they are asked for; the first complaint stays.
+class Fields {
+ public:
+  explicit Fields(JsonScanner& json) : json_(json) {}
+
+  bool Next() {
+    wire::JsonString key;
+    if (!complaint_.empty() || !json_.NextField(&key)) return false;
+    key_ = Text(key);
+    return true;
+  }
+  const std::string& key() const { return key_; }
+
+  std::string Text() {
+    wire::JsonString value;
+    json_.ReadString(&value);
+    return Text(value);
+  }
+  // As it stands between the quotes.
+  std::string_view Raw() {
+    wire::JsonString value;
+    json_.ReadString(&value);
+    return value.raw;
+  }
+  bool Bool() {
+    bool value = false;
+    json_.ReadBool(&value);
+    return value;
+  }
+  double Number() {
+    std::string_view text;
+    json_.ReadNumber(&text);
+    const auto value = ParseDouble(text);
+    if (!value && json_.ok()) Complain(fmt::format("{}: '{}' is no number", key_, text));
+    return value.value_or(0);
+  }
+  template <class T>
+  T Uint(uint64_t most = std::numeric_limits<T>::max()) {
+    std::string_view text;
+    json_.ReadNumber(&text);
+    const auto value = ParseUint(text);
+    if (json_.ok() && (!value || *value > most)) {
+      Complain(fmt::format("{}: '{}' is no whole number up to {}", key_, text, most));
+    }
+    return static_cast<T>(value.value_or(0));
+  }
+  // A time after `start`; before it, too: a request may have come in before.
+  Time At(Time start) {
+    std::string_view text;
+    json_.ReadNumber(&text);
+    const bool is_before = text.starts_with('-');
+    const auto value = ParseUint(is_before ? text.substr(1) : text);
+    if (json_.ok() && (!value || *value > static_cast<uint64_t>(kMaxNanos))) {
+      Complain(fmt::format("{}: '{}' is no time in nanoseconds", key_, text));
+      return start;
+    }
+    const auto nanos = static_cast<int64_t>(value.value_or(0));
+    return start + Duration(is_before ? -nanos : nanos);
+  }
+  std::vector<std::string> Texts() {
+    std::vector<std::string> out;
+    for (json_.EnterArray(); json_.NextElement();) out.push_back(Text());
+    return out;
+  }
+
+  void Complain(std::string what) {
+    if (complaint_.empty()) complaint_ = std::move(what);
+  }
+  const std::string& complaint() const { return complaint_; }
+  JsonScanner& json() { return json_; }
+
+ private:
+  static std::string Text(const wire::JsonString& value) {
+    std::string out(value.raw);
+    if (value.escaped) out.resize(wire::UnescapeJson(value.raw, out.data()));
+    return out;
+  }
+
+  JsonScanner& json_;
+  std::string key_;
+  std::string complaint_;
+};
+
+int HexDigit(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  return -1;
+}
+
+bool ReadHexKeys(std::string_view text, std::vector<uint64_t>* keys) {
+  if (text.size() % 16 != 0) return false;
+  keys->reserve(text.size() / 16);
+  for (size_t i = 0; i < text.size(); i += 16) {
+    uint64_t key = 0;
+    for (const char c : text.substr(i, 16)) {
+      const int digit = HexDigit(c);
+      if (digit < 0) return false;
+      key = key << 4 | static_cast<uint64_t>(digit);
+    }
+    keys->push_back(key);
+  }
+  return true;
+}
+
+void ReadKeys(Fields& outer, sched::PrefixKeys* keys) {
+  Fields fields(outer.json());
+  for (outer.json().EnterObject(); fields.Next();) {
+    if (fields.key() == "size") {
+      keys->block_size_tokens = fields.Uint<uint32_t>(1U << 20);
+    } else if (fields.key() == "ends") {
+      for (fields.json().EnterArray(); fields.json().NextElement();) {
+        keys->sequence_ends.push_back(fields.Uint<uint32_t>());
+      }
+    } else if (fields.key() == "keys") {
+      if (!ReadHexKeys(fields.Raw(), &keys->blocks)) fields.Complain("keys: no hexadecimal keys");
+    } else {
+      fields.json().Skip();
+    }
+  }
+  outer.Complain(fields.complaint());
+  if (!outer.json().ok()) return;
+  uint32_t before = 0;
+  for (const uint32_t end : keys->sequence_ends) {
+    if (end < before || end > keys->blocks.size())
+      outer.Complain("ends: not rising up to the keys");
+    before = end;
+  }
+  if (keys->block_size_tokens == 0) outer.Complain("size: 0 tokens");
+}
+
+void ReadHeaders(Fields& outer, Event* event) {
+  Fields fields(outer.json());
+  for (outer.json().EnterObject(); fields.Next();) {
+    event->header_names.push_back(fields.key());
+    event->context.header_texts.push_back(fields.Text());
+  }
+  outer.Complain(fields.complaint());
+}
+
+void ReadEndpoints(Fields& outer, std::vector<model::EndpointSpec>* endpoints) {
+  JsonScanner& json = outer.json();
+  for (json.EnterArray(); json.NextElement();) {
+    model::EndpointSpec& spec = endpoints->emplace_back();
+    Fields fields(json);
+    for (json.EnterObject(); fields.Next();) {
+      if (fields.key() == "name") {
+        spec.name = fields.Text();
+      } else if (fields.key() == "host") {
+        spec.host = fields.Text();
+      } else if (fields.key() == "port") {
+        spec.port = fields.Uint<uint16_t>();
+      } else if (fields.key() == "metrics_port") {
+        spec.metrics_port = fields.Uint<uint16_t>();
+      } else if (fields.key() == "labels") {
+        Fields labels(json);
+        for (json.EnterObject(); labels.Next();) {
+          std::string key = labels.key();
+          spec.labels.emplace_back(std::move(key), labels.Text());
+        }
+      } else {
+        json.Skip();
+      }
+    }
+    outer.Complain(fields.complaint());
+    std::sort(spec.labels.begin(), spec.labels.end());
+  }
+}
+
+void ReadLora(Fields& outer, model::LoraState* lora) {
+  Fields fields(outer.json());
+  for (outer.json().EnterObject(); fields.Next();) {
+    if (fields.key() == "max") {
+      lora->max_adapters = fields.Uint<uint32_t>();
+    } else if (fields.key() == "running") {
+      lora->running = fields.Texts();
+    } else if (fields.key() == "waiting") {
+      lora->waiting = fields.Texts();
+    } else {
+      fields.json().Skip();
+    }
+  }
+  outer.Complain(fields.complaint());
+}
+
+// The enumerator, up to `last`, of which `name_of` gives the name.
+template <class E>
+std::optional<E> Named(std::string_view name, E last, std::string_view (*name_of)(E)) {
+  for (int i = 0; i <= static_cast<int>(last); ++i) {
+    if (name_of(static_cast<E>(i)) == name) return static_cast<E>(i);
+  }
+  return std::nullopt;
+}
+
+template <class E>
+void ReadNamed(Fields& fields, E last, std::string_view (*name_of)(E), E* out) {
+  const std::string name = fields.Text();
+  if (const auto found = Named(name, last, name_of)) {
+    *out = *found;
+  } else {
+    fields.Complain(fmt::format("{}: '{}' is not known", fields.key(), Utf8Prefix(name, 40)));
+  }
+}
+
+constexpr std::array<std::pair<std::string_view, Event::Kind>, 11> kKinds = {{
+    {"lane", Event::Kind::kLane},
+    {"arrive", Event::Kind::kArrive},
+    {"fail", Event::Kind::kFail},
+    {"first", Event::Kind::kFirst},
+    {"end", Event::Kind::kEnd},
+    {"endpoints", Event::Kind::kEndpoints},
+    {"scrape", Event::Kind::kScrape},
+    {"scrape_failed", Event::Kind::kScrapeFailed},
+    {"models", Event::Kind::kModels},
+    {"tick", Event::Kind::kTick},
+    {"close", Event::Kind::kClose},
+}};
+
+void ReadKind(Fields& fields, Event* event) {
+  const std::string name = fields.Text();
+  const auto* const found =
+      std::find_if(kKinds.begin(), kKinds.end(), [&](const auto& k) { return k.first == name; });
+  if (found == kKinds.end()) {
+    fields.Complain(fmt::format("e: '{}' is no event", Utf8Prefix(name, 40)));
+  } else {
+    event->kind = found->second;
+  }
+}
+
+// What an arrival says of its request. False: another field.
+bool ReadRequestField(Fields& fields, Event* event) {
+  const std::string& key = fields.key();
+  model::Request& request = event->context.request;
+  if (key == "api") {
+    ReadNamed(fields, model::Api::kOther, model::ApiName, &request.api);
+  } else if (key == "model") {
+    request.model = fields.Text();
+  } else if (key == "target") {
+    request.target_model = fields.Text();
+  } else if (key == "stream") {
+    request.stream = fields.Bool();
+  } else if (key == "max") {
+    request.max_output_tokens = fields.Uint<uint32_t>();
+  } else if (key == "bytes") {
+    request.body_bytes = fields.Uint<uint64_t>();
+  } else if (key == "extra") {
+    request.extra_tokens = fields.Uint<uint64_t>();
+  } else if (key == "tokens") {
+    event->context.input_tokens = fields.Uint<uint64_t>(uint64_t{1} << 40);
+  } else if (key == "session") {
+    event->context.session_id = fields.Text();
+  } else if (key == "headers") {
+    ReadHeaders(fields, event);
+  } else if (key == "prefixes") {
+    for (fields.json().EnterArray(); fields.json().NextElement();) {
+      ReadKeys(fields, &event->context.prefix_keys.emplace_back());
+    }
+  } else if (key == "prompt") {
+    ReadKeys(fields, &event->prompt);
+  } else {
+    return false;
+  }
+  return true;
+}
+
+// What a scrape says. False: another field.
+bool ReadSignalField(Fields& fields, director::EngineSignals* signals) {
+  const std::string& key = fields.key();
+  if (key == "waiting") {
+    signals->waiting = static_cast<float>(fields.Number());
+  } else if (key == "running") {
+    signals->running = static_cast<float>(fields.Number());
+  } else if (key == "kv") {
+    signals->kv_usage = static_cast<float>(fields.Number());
+  } else if (key == "block") {
+    signals->block_size_tokens = fields.Uint<uint32_t>();
+  } else if (key == "blocks") {
+    signals->gpu_blocks = fields.Uint<uint32_t>();
+  } else if (key == "started") {
+    signals->started_at = fields.Number();
+  } else if (key == "lora") {
+    ReadLora(fields, &signals->lora.emplace());
+  } else {
+    return false;
+  }
+  return true;
+}
+
+void ReadEndField(Fields& fields, Event* event) {
+  const std::string& key = fields.key();
+  director::ReportedUsage& usage = event->usage;
+  if (key == "kind") {
+    ReadNamed(fields, director::EndKind::kRejected, director::EndKindName, &event->end);
+  } else if (key == "in") {
+    usage.known = true;
+    usage.input_tokens = fields.Uint<uint64_t>();
+  } else if (key == "out") {
+    usage.output_tokens = fields.Uint<uint64_t>();
+  } else if (key == "cached") {
+    usage.cached_known = true;
+    usage.cached_tokens = fields.Uint<uint64_t>();
+  } else {
+    fields.json().Skip();
+  }
+}
+
+void ReadEventField(Fields& fields, Time start, Event* event) {
+  const std::string& key = fields.key();
+  if (key == "t") {
+    event->at = fields.At(start);
+  } else if (key == "n") {
+    event->request = fields.Uint<uint64_t>();
+  } else if (key == "lane") {
+    event->lane = fields.Uint<uint32_t>();
+  } else if (key == "slot") {
+    event->slot = fields.Uint<uint32_t>();
+  } else if (key == "seed") {
+    event->seed = fields.Uint<uint64_t>();
+  } else if (key == "to") {
+    event->to = fields.Text();
+  } else if (key == "status") {
+    event->status = fields.Uint<uint16_t>(999);
+  } else if (key == "failure") {
+    ReadNamed(fields, director::TryFailure::kStatus504, director::TryFailureName, &event->failure);
+  } else if (key == "endpoints") {
+    ReadEndpoints(fields, &event->endpoints);
+  } else if (event->kind == Event::Kind::kModels && key == "models") {
+    event->models = fields.Texts();
+  } else if (key == "reason" || key == "why") {
+    event->text = fields.Text();
+  } else if (event->kind == Event::Kind::kArrive) {
+    if (!ReadRequestField(fields, event)) fields.json().Skip();
+  } else if (event->kind == Event::Kind::kScrape) {
+    if (!ReadSignalField(fields, &event->signals)) fields.json().Skip();
+  } else if (event->kind == Event::Kind::kEnd) {
+    ReadEndField(fields, event);
+  } else {
+    fields.json().Skip();
+  }
+}
+
+}  // namespace
+
+Result<Head> ReadHead(std::string_view line) {
+  Head head;
+  JsonScanner json(line);
+  Fields fields(json);
+  uint32_t format = 0;
+  for (json.EnterObject(); fields.Next();) {
+    const std::string& key = fields.key();
+    if (key == "penstock_recording") {
+      format = fields.Uint<uint32_t>();
+    } else if (key == "version") {
+      head.version = fields.Text();
+    } else if (key == "policy") {
+      head.policy = fields.Text();
+    } else if (key == "unix_micros") {
+      head.unix_micros = fields.Uint<int64_t>();
+    } else if (key == "start") {
+      head.start = fields.At(Time());
+    } else if (key == "max_endpoints") {
+      head.max_endpoints = fields.Uint<uint32_t>(kMaxEndpoints);
+    } else if (key == "max_tries") {
+      head.max_tries = fields.Uint<uint32_t>(kMaxTries);
+    } else if (key == "retry_budget_ratio") {
+      head.retry_budget_ratio = fields.Number();
+    } else if (key == "scheduling") {
+      const char* const from = json.position();
+      json.Skip();
+      head.scheduling.assign(from, json.position());
+    } else {
+      json.Skip();
+    }
+  }
+  if (!fields.complaint().empty()) return Fail(Code::kInvalidArgument, fields.complaint());
+  if (!json.Finish()) {
+    return Fail(Code::kInvalidArgument, "is no recording: " + json.Complaint());
+  }
+  if (format == 0) return Fail(Code::kInvalidArgument, "is no recording: no penstock_recording");
+  if (format != kFormat) {
+    return Fail(Code::kInvalidArgument,
+                fmt::format("has format {}; this version reads {}", format, kFormat));
+  }
+  if (!(head.retry_budget_ratio >= 0 && head.retry_budget_ratio <= 1)) {
+    return Fail(Code::kInvalidArgument, "retry_budget_ratio: not between 0 and 1");
+  }
+  return head;
+}
+
+Result<Event> ReadEvent(std::string_view line, Time start) {
+  Event event;
+  event.at = start;
+  JsonScanner json(line);
+  Fields fields(json);
+  bool is_first = true;
+  for (json.EnterObject(); fields.Next(); is_first = false) {
+    if (is_first != (fields.key() == "e")) {
+      return Fail(Code::kInvalidArgument, "the first field, and only it, must be 'e'");
+    }
+    if (is_first) {
+      ReadKind(fields, &event);
+    } else {
+      ReadEventField(fields, start, &event);
+    }
+  }
+  if (!fields.complaint().empty()) return Fail(Code::kInvalidArgument, fields.complaint());
+  if (!json.Finish()) return Fail(Code::kInvalidArgument, json.Complaint());
+  if (is_first) return Fail(Code::kInvalidArgument, "no event in it");
+  for (size_t i = 0; i < event.header_names.size(); ++i) {
+    event.context.request.headers.push_back({event.header_names[i], event.context.header_texts[i]});
+  }
+  return event;
+}
+
+}  // namespace penstock::recording

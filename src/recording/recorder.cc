@@ -1,0 +1,350 @@
+#include "recording/recorder.h"
+
+#include <fmt/format.h>
+#include <sodium.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <mutex>
+#include <utility>
+
+#include "core/text.h"
+#include "director/director.h"
+#include "kvcache/block_keys.h"
+#include "recording/output.h"
+#include "telemetry/log.h"
+#include "wire/json.h"
+
+namespace penstock::recording {
+namespace {
+
+constexpr size_t kMaxTextBytes = 512;  // of a name or reason
+
+static_assert(crypto_shorthash_KEYBYTES == 16 && crypto_shorthash_BYTES == 8);
+
+std::string Hex(uint64_t value) { return fmt::format("{:016x}", value); }
+
+void AppendHex(uint64_t value, std::string* out) {
+  constexpr char kDigits[] = "0123456789abcdef";
+  char text[16];
+  for (size_t i = 16; i-- > 0; value >>= 4) text[i] = kDigits[value & 15];
+  out->append(text, sizeof(text));
+}
+
+std::string_view Short(std::string_view text) { return Utf8Prefix(text, kMaxTextBytes); }
+
+std::string HeadOf(const RecorderOptions& options) {
+  std::string line;
+  wire::JsonWriter json(&line);
+  json.BeginObject()
+      .Field("penstock_recording", kFormat)
+      .Field("version", options.version)
+      .Field("unix_micros", options.unix_micros)
+      .Field("start", ToNanos(options.start))
+      .Field("max_endpoints", options.max_endpoints)
+      .Field("max_tries", options.max_tries)
+      .Field("retry_budget_ratio", options.retry_budget_ratio)
+      .Field("policy", options.policy)
+      .Key("scheduling")
+      .Raw(options.scheduling)
+      .EndObject();
+  return line + '\n';
+}
+
+std::string LastLine(std::string_view why) {
+  std::string line;
+  wire::JsonWriter(&line).BeginObject().Field("e", "close").Field("why", why).EndObject();
+  return line + '\n';
+}
+
+void WriteList(std::string_view key, std::span<const std::string> list, wire::JsonWriter* json) {
+  json->Key(key).BeginArray();
+  for (const std::string& text : list) json->Value(text);
+  json->EndArray();
+}
+
+}  // namespace
+
+// The file, and why it ended.
+class Recorder::Output {
+ public:
+  std::unique_ptr<ZstdOutput> file;
+  std::atomic<uint64_t> events{0};
+
+  void End(std::string_view why) {
+    std::lock_guard lock(mutex_);
+    ended_ = why;
+  }
+  std::string ended() const {
+    std::lock_guard lock(mutex_);
+    return ended_;
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::string ended_;
+};
+
+Result<std::unique_ptr<Recorder>> Recorder::Open(RecorderOptions options) {
+  const std::string before = options.path + ".1";
+  // Without one before there is nothing to keep.
+  if (std::rename(options.path.c_str(), before.c_str()) != 0 && errno != ENOENT) {
+    return Fail(Code::kUnavailable, fmt::format("{}: cannot be kept as {}: {}", options.path,
+                                                before, std::strerror(errno)));
+  }
+  auto output = std::make_unique<Output>();
+  Output* const raw = output.get();
+  std::unique_ptr<Recorder> recorder(new Recorder(std::move(options), std::move(output)));
+  Recorder* const self = recorder.get();
+  auto file =
+      ZstdOutput::Open({.path = self->options_.path,
+                        .max_bytes = self->options_.max_bytes,
+                        .max_waiting_bytes = self->options_.max_waiting_bytes},
+                       LastLine, [self, raw](std::string_view why) {
+                         raw->End(why);
+                         self->Close();
+                         telemetry::log::Warn("the recording has ended",
+                                              {{"file", self->options_.path}, {"reason", why}});
+                       });
+  if (!file) return std::unexpected(file.error());
+  raw->file = std::move(*file);
+  raw->file->Put(HeadOf(self->options_));
+  return recorder;
+}
+
+Recorder::Recorder(RecorderOptions options, std::unique_ptr<Output> output)
+    : options_(std::move(options)), output_(std::move(output)) {
+  randombytes_buf(secret_, sizeof(secret_));
+}
+
+Recorder::~Recorder() {
+  if (output_->file != nullptr) output_->file->Close("stopped");
+}
+
+RecorderStats Recorder::Stats() const {
+  return {output_->events.load(std::memory_order_relaxed), output_->file->bytes(), is_open(),
+          output_->ended()};
+}
+
+uint64_t Recorder::TokenOf(std::string_view text) const {
+  uint64_t token = 0;
+  crypto_shorthash(reinterpret_cast<unsigned char*>(&token),
+                   reinterpret_cast<const unsigned char*>(text.data()), text.size(), secret_);
+  return token;
+}
+
+uint64_t Recorder::TokenOf(uint64_t key) const {
+  char bytes[sizeof(key)];
+  std::memcpy(bytes, &key, sizeof(key));
+  return TokenOf(std::string_view(bytes, sizeof(bytes)));
+}
+
+void Recorder::Put(const std::string& line) {
+  // Nothing after a line that is missing: it could not be replayed.
+  if (!is_open()) return;
+  if (line.size() > kMaxLineBytes) output_->file->End("a prompt has too many blocks");
+  if (!output_->file->Put(line)) return Close();
+  output_->events.fetch_add(1, std::memory_order_relaxed);
+}
+
+void Recorder::AppendKeys(const sched::PrefixKeys& keys, std::string* out) const {
+  wire::JsonWriter json(out);
+  json.BeginObject().Field("size", keys.block_size_tokens).Key("ends").BeginArray();
+  for (const uint32_t end : keys.sequence_ends) json.Value(end);
+  json.EndArray().EndObject();
+  out->pop_back();
+  out->reserve(out->size() + keys.blocks.size() * 16 + 16);
+  out->append(R"(,"keys":")");
+  for (const uint64_t key : keys.blocks) AppendHex(TokenOf(key), out);
+  out->append("\"}");
+}
+
+std::string Recorder::Describe(sched::RequestContext* context) {
+  model::Request& request = context->request;
+  if (!context->session_id.empty()) context->session_id = Hex(TokenOf(context->session_id));
+
+  std::string text;
+  wire::JsonWriter json(&text);
+  json.BeginObject()
+      .Field("api", model::ApiName(request.api))
+      .Field("model", Short(request.model))
+      .Field("target", Short(request.target_model))
+      .Field("stream", request.stream)
+      .Field("max", request.max_output_tokens)
+      .Field("bytes", request.body_bytes)
+      .Field("extra", request.extra_tokens)
+      .Field("tokens", context->input_tokens);
+  if (!context->session_id.empty()) json.Field("session", context->session_id);
+
+  context->header_texts.reserve(options_.headers.size());  // so that no view into it moves
+  bool has_headers = false;
+  for (const sched::HeaderUse& use : options_.headers) {
+    for (model::HeaderView& header : request.headers) {
+      if (!EqualsIgnoreCase(header.name, use.name)) continue;
+      if (!has_headers) json.Key("headers").BeginObject();
+      has_headers = true;
+      context->header_texts.push_back(use.is_identity
+                                          ? Hex(TokenOf(TrimSpace(header.value)))
+                                          : std::string(Short(TrimSpace(header.value))));
+      header.value = context->header_texts.back();
+      json.Field(use.name, header.value);
+      break;  // a plugin sees the first of that name
+    }
+  }
+  if (has_headers) json.EndObject();
+
+  json.Key("prefixes").BeginArray();
+  json.EndArray().EndObject();
+  text.resize(text.size() - 2);
+  for (const sched::PrefixKeys& keys : context->prefix_keys) {
+    if (text.back() != '[') text += ',';
+    AppendKeys(keys, &text);
+  }
+  text += ']';
+  if (context->prefix_keys.empty()) {
+    sched::PrefixKeys own{.block_size_tokens = kBlockTokens};
+    const size_t block_bytes = kBlockTokens * 4;
+    kvcache::AppendBlockKeys(
+        request.prompt, kvcache::KeySeed(request.target_model, request.cache_salt, block_bytes),
+        block_bytes, kMaxKeyedTokens / kBlockTokens, &own.blocks, &own.sequence_ends);
+    text += R"(,"prompt":)";
+    AppendKeys(own, &text);
+  }
+  return text + "}\n";
+}
+
+uint32_t Recorder::OnLane(uint64_t seed) {
+  const uint32_t lane = lanes_++;
+  line_ = fmt::format("{{\"e\":\"lane\",\"lane\":{},\"seed\":{}}}\n", lane, seed);
+  Put(line_);
+  return lane;
+}
+
+uint64_t Recorder::OnArrived(uint32_t lane, std::string described,
+                             const director::DecisionRecord& record, int status, Time now) {
+  const uint64_t number = requests_++;
+  line_.clear();
+  wire::JsonWriter json(&line_);
+  json.BeginObject()
+      .Field("e", "arrive")
+      .Field("t", Since(now))
+      .Field("n", number)
+      .Field("lane", lane);
+  if (record.attempts.empty()) {
+    json.Field("status", status);
+  } else {
+    json.Field("to", record.attempts.back().endpoint);
+  }
+  line_ += ',';
+  line_.append(described, 1);  // behind its brace
+  Put(line_);
+  return number;
+}
+
+void Recorder::OnTryFailed(uint64_t request, director::TryFailure failure, std::string_view next,
+                           Time now) {
+  line_.clear();
+  wire::JsonWriter json(&line_);
+  json.BeginObject()
+      .Field("e", "fail")
+      .Field("t", Since(now))
+      .Field("n", request)
+      .Field("failure", director::TryFailureName(failure));
+  if (!next.empty()) json.Field("to", next);
+  json.EndObject();
+  Put(line_ += '\n');
+}
+
+void Recorder::OnFirstChunk(uint64_t request, Time now) {
+  line_ = fmt::format("{{\"e\":\"first\",\"t\":{},\"n\":{}}}\n", Since(now), request);
+  Put(line_);
+}
+
+void Recorder::OnEnded(uint64_t request, const director::DecisionRecord& record, Time now) {
+  line_.clear();
+  wire::JsonWriter json(&line_);
+  json.BeginObject()
+      .Field("e", "end")
+      .Field("t", Since(now))
+      .Field("n", request)
+      .Field("kind", director::EndKindName(record.end))
+      .Field("status", record.status);
+  if (record.usage_known) {
+    json.Field("in", record.reported_input_tokens).Field("out", record.output_tokens);
+  }
+  if (record.cached_known) json.Field("cached", record.cached_tokens);
+  json.EndObject();
+  Put(line_ += '\n');
+}
+
+void Recorder::OnReplaced(std::span<const model::EndpointSpec> endpoints) {
+  line_.clear();
+  wire::JsonWriter json(&line_);
+  json.BeginObject().Field("e", "endpoints").Key("endpoints").BeginArray();
+  for (const model::EndpointSpec& spec : endpoints) {
+    json.BeginObject()
+        .Field("name", spec.name)
+        .Field("host", spec.host)
+        .Field("port", spec.port)
+        .Field("metrics_port", spec.metrics_port)
+        .Key("labels")
+        .BeginObject();
+    for (const auto& [key, value] : spec.labels) json.Field(key, value);
+    json.EndObject().EndObject();
+  }
+  json.EndArray().EndObject();
+  Put(line_ += '\n');
+}
+
+void Recorder::OnScraped(uint32_t slot, const director::EngineSignals& signals, Time now) {
+  line_.clear();
+  wire::JsonWriter json(&line_);
+  json.BeginObject().Field("e", "scrape").Field("t", Since(now)).Field("slot", slot);
+  const auto number = [&](std::string_view key, const auto& value) {
+    if (value) json.Field(key, static_cast<double>(*value));
+  };
+  number("waiting", signals.waiting);
+  number("running", signals.running);
+  number("kv", signals.kv_usage);
+  number("block", signals.block_size_tokens);
+  number("blocks", signals.gpu_blocks);
+  number("started", signals.started_at);
+  if (signals.lora) {
+    json.Key("lora").BeginObject().Field("max", signals.lora->max_adapters);
+    WriteList("running", signals.lora->running, &json);
+    WriteList("waiting", signals.lora->waiting, &json);
+    json.EndObject();
+  }
+  json.EndObject();
+  Put(line_ += '\n');
+}
+
+void Recorder::OnScrapeFailed(uint32_t slot, std::string_view reason, Time now) {
+  line_.clear();
+  wire::JsonWriter(&line_)
+      .BeginObject()
+      .Field("e", "scrape_failed")
+      .Field("t", Since(now))
+      .Field("slot", slot)
+      .Field("reason", Short(reason))
+      .EndObject();
+  Put(line_ += '\n');
+}
+
+void Recorder::OnModelsRead(uint32_t slot, std::span<const std::string> models) {
+  line_.clear();
+  wire::JsonWriter json(&line_);
+  json.BeginObject().Field("e", "models").Field("slot", slot);
+  WriteList("models", models, &json);
+  json.EndObject();
+  Put(line_ += '\n');
+}
+
+void Recorder::OnTick(Time now) {
+  line_ = fmt::format("{{\"e\":\"tick\",\"t\":{}}}\n", Since(now));
+  Put(line_);
+}
+
+}  // namespace penstock::recording
