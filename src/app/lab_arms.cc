@@ -7,9 +7,8 @@
 #include <string_view>
 #include <utility>
 
-#include "core/file.h"
+#include "app/scheduling.h"
 #include "core/text.h"
-#include "plugins/builtin.h"
 #include "sched/config_loader.h"
 #include "wire/yaml.h"
 
@@ -19,32 +18,18 @@ namespace {
 constexpr size_t kMaxArms = 1'000;
 constexpr std::string_view kWeight = "weight";
 
-Result<> Check(const config::Diagnostics& diagnostics) {
-  if (diagnostics.errors.empty()) return {};
-  return Fail(Code::kInvalidArgument, fmt::format("{}", fmt::join(diagnostics.errors, "\n")));
-}
-
 Result<sched::SchedulingSpec> SpecOf(const std::string& policy) {
   if (policy.find('/') == std::string::npos && !policy.ends_with(".yaml")) {
     return sched::BuiltinPolicy(policy);
   }
-  const auto text = ReadFile(policy, wire::kMaxYamlBytes);
-  if (!text) return std::unexpected(text.error());
-  const auto tree = wire::ParseYaml(*text, policy);
-  if (!tree) return std::unexpected(tree.error());
-  config::Diagnostics diagnostics{.file = policy};
-  sched::SchedulingSpec spec;
-  spec.file = policy;
-  sched::LoadEndpointPickerConfig(*tree, plugins::Builtins(), &spec, &diagnostics);
-  if (auto checked = Check(diagnostics); !checked) return std::unexpected(checked.error());
-  return spec;
+  config::Diagnostics diagnostics;
+  return ReadPolicyFile(policy, &diagnostics);
 }
 
 Result<std::unique_ptr<sched::Scheduler>> SchedulerOf(const sched::SchedulingSpec& spec) {
-  config::Diagnostics diagnostics{.file = spec.file};
-  auto scheduler = sched::Scheduler::Create(spec, plugins::Builtins(), &diagnostics);
-  if (auto checked = Check(diagnostics); !checked) return std::unexpected(checked.error());
-  return scheduler;
+  auto chosen = WireScheduler(spec, spec.file, {.file = spec.file});
+  if (!chosen) return std::unexpected(chosen.error());
+  return std::move(chosen->scheduler);
 }
 
 struct Setting {

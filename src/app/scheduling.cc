@@ -16,32 +16,38 @@ using wire::YamlNode;
 
 bool IsGiven(const YamlNode& node) { return node.kind != YamlNode::Kind::kNull; }
 
-Result<ChosenScheduler> Wire(const sched::SchedulingSpec& spec, std::string policy,
-                             config::Diagnostics diagnostics) {
+Result<> Check(const config::Diagnostics& diagnostics) {
+  if (diagnostics.errors.empty()) return {};
+  return Fail(Code::kInvalidArgument, fmt::format("{}", fmt::join(diagnostics.errors, "\n")));
+}
+
+}  // namespace
+
+Result<ChosenScheduler> WireScheduler(const sched::SchedulingSpec& spec, std::string policy,
+                                      config::Diagnostics diagnostics) {
   ChosenScheduler chosen;
   chosen.policy = std::move(policy);
   if (diagnostics.errors.empty()) {
     chosen.scheduler = sched::Scheduler::Create(spec, plugins::Builtins(), &diagnostics);
   }
-  if (chosen.scheduler == nullptr || !diagnostics.errors.empty()) {
-    return Fail(Code::kInvalidArgument, fmt::format("{}", fmt::join(diagnostics.errors, "\n")));
-  }
+  if (auto checked = Check(diagnostics); !checked) return std::unexpected(checked.error());
   chosen.warnings = std::move(diagnostics.warnings);
   return chosen;
 }
 
-Result<ChosenScheduler> FromFile(const std::string& path) {
+Result<sched::SchedulingSpec> ReadPolicyFile(const std::string& path,
+                                             config::Diagnostics* diagnostics) {
   const Result<std::string> text = ReadFile(path, wire::kMaxYamlBytes);
   if (!text) return std::unexpected(text.error());
   const Result<YamlNode> tree = wire::ParseYaml(*text, path);
   if (!tree) return std::unexpected(tree.error());
-  config::Diagnostics diagnostics{.file = path};
+  diagnostics->file = path;
   sched::SchedulingSpec spec;
-  sched::LoadEndpointPickerConfig(*tree, plugins::Builtins(), &spec, &diagnostics);
-  return Wire(spec, path, std::move(diagnostics));
+  spec.file = path;
+  sched::LoadEndpointPickerConfig(*tree, plugins::Builtins(), &spec, diagnostics);
+  if (auto checked = Check(*diagnostics); !checked) return std::unexpected(checked.error());
+  return spec;
 }
-
-}  // namespace
 
 Result<ChosenScheduler> MakeScheduler(const config::SchedulingConfig& config) {
   if (IsGiven(config.plugins) || IsGiven(config.scheduling_profiles)) {
@@ -49,12 +55,17 @@ Result<ChosenScheduler> MakeScheduler(const config::SchedulingConfig& config) {
     sched::SchedulingSpec spec;
     sched::LoadInlineScheduling(config.plugins, config.scheduling_profiles, plugins::Builtins(),
                                 &spec, &diagnostics);
-    return Wire(spec, "the configuration's own plugins", std::move(diagnostics));
+    return WireScheduler(spec, "the configuration's own plugins", std::move(diagnostics));
   }
-  if (!config.file.empty()) return FromFile(config.file);
+  if (!config.file.empty()) {
+    config::Diagnostics diagnostics;
+    const auto spec = ReadPolicyFile(config.file, &diagnostics);
+    if (!spec) return std::unexpected(spec.error());
+    return WireScheduler(*spec, config.file, std::move(diagnostics));
+  }
   const Result<sched::SchedulingSpec> spec = sched::BuiltinPolicy(config.policy);
   if (!spec) return std::unexpected(spec.error());
-  return Wire(*spec, config.policy, {.file = spec->file});
+  return WireScheduler(*spec, config.policy, {.file = spec->file});
 }
 
 }  // namespace penstock::app

@@ -17,6 +17,15 @@ struct ChosenScheduler {
   std::vector<std::string> warnings;  // "FILE:LINE:COLUMN: sentence"
 };
 
+// The EndpointPickerConfig in a file. The error has a line for each mistake; `diagnostics` gets the
+// file's name and the warnings.
+Result<sched::SchedulingSpec> ReadPolicyFile(const std::string& path,
+                                             config::Diagnostics* diagnostics);
+
+// `policy` is the name for people; errors that the diagnostics hold already are the answer.
+Result<ChosenScheduler> WireScheduler(const sched::SchedulingSpec& spec, std::string policy,
+                                      config::Diagnostics diagnostics);
+
 // Inline plugins win over a file, a file over a policy. The error has a line for each mistake.
 Result<ChosenScheduler> MakeScheduler(const config::SchedulingConfig& config);
 

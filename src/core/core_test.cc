@@ -61,6 +61,10 @@ TEST(Text, AppendValidUtf8ReplacesWhatIsNotUtf8) {
   EXPECT_EQ(out, want);
 }
 
+TEST(Text, MarkupEscapedEndsNeitherTextNorValue) {
+  EXPECT_EQ(MarkupEscaped("a<b> & \"c\" \xc3\xa9"), "a&lt;b> &amp; &quot;c&quot; \xc3\xa9");
+}
+
 TEST(Text, HeaderNamesCompareWithoutCase) {
   EXPECT_TRUE(EqualsIgnoreCase("Content-Length", "content-length"));
   EXPECT_FALSE(EqualsIgnoreCase("content-length", "content-lengt"));

@@ -121,6 +121,27 @@ std::string PercentDecoded(std::string_view s) {
   return out;
 }
 
+std::string MarkupEscaped(std::string_view s) {
+  std::string out;
+  out.reserve(s.size());
+  for (const char c : s) {
+    switch (c) {
+      case '<':
+        out += "&lt;";
+        break;
+      case '&':
+        out += "&amp;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      default:
+        out += c;
+    }
+  }
+  return out;
+}
+
 void AppendValidUtf8(std::string_view s, std::string* out) {
   while (!s.empty()) {
     const size_t length = Utf8SequenceLength(s);

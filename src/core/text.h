@@ -28,6 +28,8 @@ std::string_view Utf8Prefix(std::string_view s, size_t max_bytes);
 size_t Utf8SequenceLength(std::string_view s);
 // `s` with every %XX as the byte it stands for; a "%" without two digits stays.
 std::string PercentDecoded(std::string_view s);
+// `s` as text, or as a value between double quotes, of HTML and SVG.
+std::string MarkupEscaped(std::string_view s);
 // Appends `s` with U+FFFD in place of every byte that is not UTF-8.
 void AppendValidUtf8(std::string_view s, std::string* out);
 

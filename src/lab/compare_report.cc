@@ -5,6 +5,7 @@
 #include <iterator>
 #include <string>
 
+#include "core/text.h"
 #include "lab/compare.h"
 #include "lab/svg_chart.h"
 
@@ -40,26 +41,6 @@ bool IsGood(const Comparison& comparison, size_t arm, std::string_view number) {
   const size_t best = BestArm(comparison, number);
   return arm == best ||
          Judge(comparison.arms[arm], comparison.arms[best], number) == Verdict::kNoise;
-}
-
-std::string Escaped(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '<':
-        out += "&lt;";
-        break;
-      case '&':
-        out += "&amp;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      default:
-        out += c;
-    }
-  }
-  return out;
 }
 
 // Columns of a line in a terminal; a UTF-8 sequence is one.
@@ -134,11 +115,11 @@ std::string RenderHtml(const Comparison& comparison, std::string_view command) {
       "code{{background:#f3f4f6;padding:.1rem .3rem}}</style>\n"
       "<h1>{0}</h1><p>{1}, {2} seeds. Means with 95 % confidence intervals; green: best, or not to "
       "be told from the best over the same seeds.</p>\n<div class=\"scroll\"><table><tr><th>policy",
-      Escaped(comparison.workload), Escaped(comparison.fleet), comparison.seeds);
+      MarkupEscaped(comparison.workload), MarkupEscaped(comparison.fleet), comparison.seeds);
   for (const Column& column : kColumns) out += fmt::format("<th>{}", column.title);
   out += '\n';
   for (size_t a = 0; a < comparison.arms.size(); ++a) {
-    out += fmt::format("<tr><td>{}", Escaped(comparison.arms[a].name));
+    out += fmt::format("<tr><td>{}", MarkupEscaped(comparison.arms[a].name));
     for (const Column& column : kColumns) {
       out += fmt::format("<td{}>{}", IsGood(comparison, a, column.number) ? " class=\"good\"" : "",
                          Text(column, comparison.arms[a].Of(column.number)));
@@ -156,7 +137,7 @@ std::string RenderHtml(const Comparison& comparison, std::string_view command) {
     }
     out += RenderSvg(chart);
   }
-  out += fmt::format("</div>\n<p>Made by <code>{}</code>.</p></html>\n", Escaped(command));
+  out += fmt::format("</div>\n<p>Made by <code>{}</code>.</p></html>\n", MarkupEscaped(command));
   return out;
 }
 

@@ -9,6 +9,8 @@
 #include <limits>
 #include <string_view>
 
+#include "core/text.h"
+
 namespace penstock::lab {
 namespace {
 
@@ -17,20 +19,6 @@ constexpr std::array<std::string_view, 8> kColours = {"#0072b2", "#d55e00", "#00
                                                       "#e69f00", "#56b4e9", "#000000", "#999999"};
 constexpr double kLeft = 64, kRight = 16, kTop = 34, kBottom = 62;
 constexpr size_t kMaxPoints = 1000;  // of a line
-
-std::string Escaped(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    if (c == '<') {
-      out += "&lt;";
-    } else if (c == '&') {
-      out += "&amp;";
-    } else {
-      out += c;
-    }
-  }
-  return out;
-}
 
 // 1, 2 or 5 times a power of ten, for about `wanted` steps.
 double RoundStep(double range, int wanted) {
@@ -98,7 +86,7 @@ std::string RenderSvg(const Chart& chart) {
       "height=\"{1}\" font-family=\"system-ui, sans-serif\" font-size=\"12\">\n"
       "<rect width=\"{0}\" height=\"{1}\" fill=\"#fff\"/>\n"
       "<text x=\"{2}\" y=\"20\" font-size=\"14\" font-weight=\"600\">{3}</text>\n",
-      chart.width, chart.height, kLeft, Escaped(chart.title));
+      chart.width, chart.height, kLeft, MarkupEscaped(chart.title));
   const auto put = std::back_inserter(out);
   for (const double tick : ys.ticks) {
     fmt::format_to(put,
@@ -117,8 +105,8 @@ std::string RenderSvg(const Chart& chart) {
                  "<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"middle\" fill=\"#444\">{}</text>\n"
                  "<text transform=\"translate(14 {:.1f}) rotate(-90)\" text-anchor=\"middle\" "
                  "fill=\"#444\">{}</text>\n",
-                 kLeft + inner_width / 2, chart.height - kBottom + 32, Escaped(chart.x_label),
-                 kTop + inner_height / 2, Escaped(chart.y_label));
+                 kLeft + inner_width / 2, chart.height - kBottom + 32, MarkupEscaped(chart.x_label),
+                 kTop + inner_height / 2, MarkupEscaped(chart.y_label));
   double legend_x = kLeft;
   for (size_t i = 0; i < chart.series.size(); ++i) {
     const ChartSeries& series = chart.series[i];
@@ -138,7 +126,7 @@ std::string RenderSvg(const Chart& chart) {
                    "stroke=\"{3}\" stroke-width=\"2.5\"{4}/><text x=\"{5:.1f}\" "
                    "y=\"{6:.1f}\">{7}</text>\n",
                    legend_x, legend_x + 22, legend_y - 4, colour, dash, legend_x + 27, legend_y,
-                   Escaped(series.name));
+                   MarkupEscaped(series.name));
     legend_x += 44 + 6.6 * static_cast<double>(series.name.size());
   }
   return out + "</svg>\n";
@@ -155,7 +143,7 @@ std::string RenderSvg(const BarChart& chart) {
       "height=\"{1}\" font-family=\"system-ui, sans-serif\" font-size=\"12\">\n"
       "<rect width=\"{0}\" height=\"{1}\" fill=\"#fff\"/>\n"
       "<text x=\"4\" y=\"18\" font-size=\"14\" font-weight=\"600\">{2}</text>\n",
-      chart.width, height, Escaped(chart.title));
+      chart.width, height, MarkupEscaped(chart.title));
   double y = kHead;
   for (const BarChart::Bar& bar : chart.bars) {
     const double middle = y + kRow / 2;
@@ -164,7 +152,7 @@ std::string RenderSvg(const BarChart& chart) {
                    "<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"end\">{}</text>"
                    "<rect x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.1f}\" "
                    "fill=\"{}\"/>",
-                   kNames - 6, middle + 4, Escaped(bar.name), kNames, y + 3,
+                   kNames - 6, middle + 4, MarkupEscaped(bar.name), kNames, y + 3,
                    std::max(0.0, bar.value * scale), kRow - 6,
                    bar.is_highlighted ? "#009e73" : "#8fb8d6");
     if (bar.half_width > 0) {
@@ -176,7 +164,7 @@ std::string RenderSvg(const BarChart& chart) {
     }
     fmt::format_to(std::back_inserter(out),
                    "<text x=\"{:.1f}\" y=\"{:.1f}\" fill=\"#444\">{}</text>\n",
-                   end + bar.half_width * scale + 5, middle + 4, Escaped(bar.label));
+                   end + bar.half_width * scale + 5, middle + 4, MarkupEscaped(bar.label));
     y += kRow;
   }
   return out + "</svg>\n";
