@@ -5,16 +5,13 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <optional>
 #include <utility>
 
+#include "core/csv.h"
 #include "core/text.h"
 
 namespace penstock::engine {
 namespace {
-
-constexpr std::string_view kHeader = "kind,a,b,c,us";
-constexpr size_t kMaxLines = 100'000;
 
 // Linear between the curves, grids or numbers at neighbours of a; `at(i)` gives the value at as[i].
 template <class At>
@@ -144,47 +141,21 @@ Result<> KernelTimes::Check() const {
 Result<std::shared_ptr<const KernelTimes>> KernelTimes::Parse(std::string_view csv,
                                                               std::string_view file_name) {
   auto times = std::make_shared<KernelTimes>();
-  bool has_header = false;
-  size_t number = 0;
-  const auto complain = [&](std::string_view what) {
-    return Fail(Code::kInvalidArgument, fmt::format("{}:{}: {}", file_name, number, what));
-  };
-  while (!csv.empty()) {
-    std::string_view line = csv.substr(0, csv.find('\n'));
-    csv.remove_prefix(std::min(csv.size(), line.size() + 1));
-    if (++number > kMaxLines) return complain(fmt::format("more than {} lines", kMaxLines));
-    if (line.ends_with('\r')) line.remove_suffix(1);
-    if (line.empty() || line.starts_with('#')) continue;
-    if (!std::exchange(has_header, true)) {
-      if (line != kHeader) return complain(fmt::format("the header must be '{}'", kHeader));
-      continue;
-    }
-    std::array<std::string_view, 5> fields;
-    size_t count = 0;
-    for (std::string_view rest = line; count < fields.size(); ++count) {
-      const size_t comma = rest.find(',');
-      fields[count] = rest.substr(0, comma);
-      if (comma == std::string_view::npos) {
-        ++count;
-        break;
-      }
-      rest.remove_prefix(comma + 1);
-      if (count + 1 == fields.size()) return complain("more than five fields");
-    }
-    if (count < fields.size()) return complain("fewer than five fields");
-    std::array<double, 4> values{};
-    for (size_t i = 0; i < values.size(); ++i) {
-      const std::string_view field = fields[i + 1];
-      if (field.empty() && i > 0 && i < 3) continue;  // b and c of kinds that have none
-      const std::optional<double> value = ParseDouble(field);
-      if (!value || *value < 0) return complain(fmt::format("'{}' is no number from 0 on", field));
-      values[i] = *value;
-    }
-    if (auto added = times->Add(fields[0], values[0], values[1], values[2], values[3]); !added) {
-      return complain(added.error().message);
-    }
+  auto read =
+      ReadCsv(csv, file_name, {"kind", "a", "b", "c", "us"}, [&](const CsvRow& row) -> Result<> {
+        std::array<double, 4> values{};
+        for (size_t i = 0; i < values.size(); ++i) {
+          if (row.Text(i + 1).empty() && (i == 1 || i == 2)) continue;  // of kinds without b and c
+          const auto value = row.Number(i + 1);
+          if (!value) return std::unexpected(value.error());
+          values[i] = *value;
+        }
+        return times->Add(row.Text(0), values[0], values[1], values[2], values[3]);
+      });
+  if (!read) return std::unexpected(read.error());
+  if (auto whole = times->Check(); !whole) {
+    return Fail(whole.error().code, fmt::format("{}: {}", file_name, whole.error().message));
   }
-  if (auto whole = times->Check(); !whole) return complain(whole.error().message);
   return times;
 }
 

@@ -114,7 +114,7 @@ TEST_F(VllmRunFiles, ComplaintsNameFileAndLine) {
   Write("timeseries.csv", "t,running\n1,1\n");
   EXPECT_THAT(Complaint(), HasSubstr("no column 'waiting'"));
   Write("timeseries.csv", "t,running,waiting\n1,many,2\n");
-  EXPECT_THAT(Complaint(), HasSubstr("timeseries.csv:2: 'many' is no number"));
+  EXPECT_THAT(Complaint(), HasSubstr("timeseries.csv:2: running: 'many' is no number"));
   Write("meta.json", "[]");
   EXPECT_THAT(Complaint(), HasSubstr("meta.json: not a JSON object"));
   std::filesystem::remove(folder_ + "/meta.json");

@@ -6,69 +6,26 @@
 #include <array>
 #include <functional>
 #include <iterator>
-#include <optional>
-#include <span>
 #include <tuple>
 #include <utility>
 #include <vector>
 
-#include "core/text.h"
+#include "core/csv.h"
 
 namespace penstock::lab {
 namespace {
 
-constexpr size_t kMaxFields = 8;
-
-// Calls `row` for each line below the header, which must be exactly `header`.
-Result<> ReadCsv(std::string_view csv, std::string_view file, std::string_view header,
-                 const std::function<Result<>(std::span<const std::string_view>)>& row) {
-  const auto wanted = static_cast<size_t>(std::count(header.begin(), header.end(), ',')) + 1;
-  size_t number = 0;
-  while (!csv.empty()) {
-    std::string_view line = csv.substr(0, csv.find('\n'));
-    csv.remove_prefix(std::min(csv.size(), line.size() + 1));
-    if (line.ends_with('\r')) line.remove_suffix(1);
-    const auto complain = [&](std::string_view what) {
-      return Fail(Code::kInvalidArgument, fmt::format("{}:{}: {}", file, number, what));
-    };
-    if (++number == 1) {
-      if (line != header) return complain(fmt::format("the header must be '{}'", header));
-      continue;
-    }
-    if (line.empty()) continue;
-    std::array<std::string_view, kMaxFields> fields;
-    size_t count = 0;
-    while (count < kMaxFields) {
-      const size_t comma = line.find(',');
-      fields[count++] = line.substr(0, comma);
-      if (comma == std::string_view::npos) break;
-      line.remove_prefix(comma + 1);
-    }
-    if (count != wanted) return complain(fmt::format("{} fields, not {}", count, wanted));
-    if (auto read = row(std::span(fields).first(count)); !read) {
-      return complain(read.error().message);
-    }
-  }
-  return {};
-}
-
-Result<double> Number(std::string_view text) {
-  const std::optional<double> value = ParseDouble(text);
-  if (value && *value >= 0) return *value;
-  return Fail(Code::kInvalidArgument, fmt::format("'{}' is no number from 0 on", text));
-}
-
 // x to y, of several kernels.
 using ByKernel = std::map<std::string, std::map<double, double>, std::less<>>;
 
-Result<ByKernel> ReadKernels(std::string_view csv, std::string_view file, std::string_view header) {
+Result<ByKernel> ReadKernels(std::string_view csv, std::string_view file, std::string_view x_name) {
   ByKernel kernels;
-  auto read = ReadCsv(csv, file, header, [&](std::span<const std::string_view> row) -> Result<> {
-    const auto x = Number(row[1]);
-    const auto y = Number(row[2]);
+  auto read = ReadCsv(csv, file, {"layer", x_name, "time_us"}, [&](const CsvRow& row) -> Result<> {
+    const auto x = row.Number(1);
+    const auto y = row.Number(2);
     if (!x) return std::unexpected(x.error());
     if (!y) return std::unexpected(y.error());
-    kernels[std::string(row[0])][*x] = *y;
+    kernels[std::string(row.Text(0))][*x] = *y;
     return {};
   });
   if (!read) return std::unexpected(read.error());
@@ -104,11 +61,12 @@ using Attention = std::map<std::tuple<double, double, double, double>, double>;
 
 Result<Attention> ReadAttention(std::string_view csv) {
   Attention attention;
-  auto read = ReadCsv(csv, "attention.csv", "prefill_chunk,kv_prefill,n_decode,kv_decode,time_us",
-                      [&](std::span<const std::string_view> row) -> Result<> {
+  auto read = ReadCsv(csv, "attention.csv",
+                      {"prefill_chunk", "kv_prefill", "n_decode", "kv_decode", "time_us"},
+                      [&](const CsvRow& row) -> Result<> {
                         std::array<double, 5> values{};
                         for (size_t i = 0; i < values.size(); ++i) {
-                          const auto value = Number(row[i]);
+                          const auto value = row.Number(i);
                           if (!value) return std::unexpected(value.error());
                           values[i] = *value;
                         }
@@ -148,10 +106,9 @@ void AppendAttention(const Attention& attention, double layers, std::string* out
 
 Result<std::string> FoldKernelTables(const KernelTables& tables, const ModelShape& shape,
                                      std::string_view comment) {
-  const auto dense = ReadKernels(tables.dense, "dense.csv", "layer,tokens,time_us");
+  const auto dense = ReadKernels(tables.dense, "dense.csv", "tokens");
   if (!dense) return std::unexpected(dense.error());
-  const auto heads =
-      ReadKernels(tables.per_sequence, "per_sequence.csv", "layer,sequences,time_us");
+  const auto heads = ReadKernels(tables.per_sequence, "per_sequence.csv", "sequences");
   if (!heads) return std::unexpected(heads.error());
   const auto attention = ReadAttention(tables.attention);
   if (!attention) return std::unexpected(attention.error());

@@ -37,14 +37,13 @@ TEST(FoldKernelTables, ComplaintsNameFileAndLine) {
     const auto table = FoldKernelTables(tables, {}, "");
     return table ? "" : table.error().message;
   };
-  EXPECT_EQ(complaint({"layer,time\n", kHeads, kAttention}),
-            "dense.csv:1: the header must be 'layer,tokens,time_us'");
+  EXPECT_EQ(complaint({"layer,time\n", kHeads, kAttention}), "dense.csv:1: no column 'tokens'");
   EXPECT_EQ(complaint({kDense, "layer,sequences,time_us\nlm_head,1\n", kAttention}),
-            "per_sequence.csv:2: 2 fields, not 3");
+            "per_sequence.csv:2: 2 cells, not 3");
   EXPECT_THAT(complaint({kDense, kHeads,
                          "prefill_chunk,kv_prefill,n_decode,kv_decode,time_us\n0,0,1,16,fast\n"}),
-              HasSubstr("attention.csv:2: 'fast' is no number"));
-  EXPECT_EQ(complaint({"", kHeads, kAttention}), "dense.csv: no line");
+              HasSubstr("attention.csv:2: time_us: 'fast' is no number"));
+  EXPECT_EQ(complaint({"layer,tokens,time_us\n", kHeads, kAttention}), "dense.csv: no line");
 }
 
 }  // namespace

@@ -3,13 +3,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <boost/json.hpp>
-#include <optional>
 #include <string_view>
 #include <utility>
 
+#include "core/csv.h"
 #include "core/file.h"
-#include "core/text.h"
+#include "workload/line_reader.h"
 
 namespace penstock::lab {
 namespace {
@@ -17,18 +18,6 @@ namespace {
 namespace json = boost::json;
 
 constexpr size_t kMaxFileBytes = 256 << 20;
-
-// Calls `use` for each line that is not empty, with its number from 1.
-template <class Use>
-Result<> ForEachLine(std::string_view text, const Use& use) {
-  for (size_t number = 1; !text.empty(); ++number) {
-    const std::string_view line = text.substr(0, text.find('\n'));
-    text.remove_prefix(std::min(text.size(), line.size() + 1));
-    if (line.empty()) continue;
-    if (auto used = use(line, number); !used) return used;
-  }
-  return {};
-}
 
 Result<double> NumberOf(const json::object& object, std::string_view field) {
   const json::value* const value = object.if_contains(field);
@@ -72,14 +61,18 @@ Result<> ReadRequests(const std::string& folder, VllmRun* run) {
   const auto text = ReadFile(path, kMaxFileBytes);
   if (!text) return std::unexpected(text.error());
   std::vector<Row> rows;
-  auto read = ForEachLine(*text, [&](std::string_view line, size_t number) -> Result<> {
-    auto row = ReadRow(line);
-    if (!row)
-      return Fail(row.error().code, fmt::format("{}:{}: {}", path, number, row.error().message));
+  auto lines = workload::LineReader::OfText(*text, path);
+  using Next = workload::LineReader::Next;
+  std::string_view line;
+  for (Next next = lines.Read(&line); next != Next::kEnd; next = lines.Read(&line)) {
+    if (next == Next::kLine && line.empty()) continue;
+    auto row = ReadRow(next == Next::kLine ? line : "");
+    if (!row) {
+      return Fail(row.error().code,
+                  fmt::format("{}:{}: {}", path, lines.number(), row.error().message));
+    }
     rows.push_back(*row);
-    return {};
-  });
-  if (!read) return read;
+  }
   if (rows.empty()) return Fail(Code::kInvalidArgument, path + ": no request");
   std::stable_sort(rows.begin(), rows.end(),
                    [](const Row& a, const Row& b) { return a.queued < b.queued; });
@@ -98,35 +91,15 @@ Result<> ReadTimeseries(const std::string& folder, VllmRun* run) {
   const std::string path = folder + "/timeseries.csv";
   const auto text = ReadFile(path, kMaxFileBytes);
   if (!text) return std::unexpected(text.error());
-  constexpr std::string_view kColumns[] = {"t", "running", "waiting"};
-  std::optional<size_t> places[3];
-  return ForEachLine(*text, [&](std::string_view line, size_t number) -> Result<> {
-    double values[3] = {};
-    for (size_t field = 0;; ++field) {
-      const size_t comma = line.find(',');
-      const std::string_view cell = line.substr(0, comma);
-      for (size_t i = 0; i < 3; ++i) {
-        if (number == 1 && cell == kColumns[i]) places[i] = field;
-        if (number == 1 || places[i] != field) continue;
-        const auto value = ParseDouble(cell);
-        if (!value || *value < 0) {
-          return Fail(Code::kInvalidArgument,
-                      fmt::format("{}:{}: '{}' is no number from 0 on", path, number, cell));
-        }
-        values[i] = *value;
-      }
-      if (comma == std::string_view::npos) break;
-      line.remove_prefix(comma + 1);
+  return ReadCsv(*text, path, {"t", "running", "waiting"}, [&](const CsvRow& row) -> Result<> {
+    std::array<double, 3> values{};
+    for (size_t i = 0; i < values.size(); ++i) {
+      const auto value = row.Number(i);
+      if (!value) return std::unexpected(value.error());
+      values[i] = *value;
     }
-    for (size_t i = 0; i < 3; ++i) {
-      if (!places[i]) {
-        return Fail(Code::kInvalidArgument, fmt::format("{}: no column '{}'", path, kColumns[i]));
-      }
-    }
-    if (number > 1) {
-      run->samples.push_back({FromSeconds(values[0]), static_cast<uint32_t>(values[1]),
-                              static_cast<uint32_t>(values[2]), 0});
-    }
+    run->samples.push_back({FromSeconds(values[0]), static_cast<uint32_t>(values[1]),
+                            static_cast<uint32_t>(values[2]), 0});
     return {};
   });
 }
