@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <random>
 #include <thread>
 #include <utility>
@@ -18,6 +19,7 @@
 #include "http/server.h"
 #include "net/loop.h"
 #include "proxy/gateway_handler.h"
+#include "recording/recorder.h"
 #include "signals/scraper.h"
 #include "telemetry/log.h"
 
@@ -89,6 +91,29 @@ proxy::RequestMetrics::PrefixProducer PrefixProducerOf(const sched::Scheduler& s
   return {};
 }
 
+// Null when nothing is to be recorded.
+Result<std::unique_ptr<recording::Recorder>> OpenRecorder(const config::ServeConfig& config,
+                                                          const ChosenScheduler& chosen) {
+  if (config.recording.file.empty()) return nullptr;
+  recording::RecorderOptions options;
+  options.path = config.recording.file;
+  options.max_bytes = config.recording.max_bytes;
+  options.version = PENSTOCK_VERSION;
+  options.policy = chosen.policy;
+  options.scheduling = chosen.scheduling;
+  options.max_endpoints = config.limits.max_endpoints;
+  options.max_tries = config.retry.max_tries;
+  options.retry_budget_ratio = config.retry.budget_ratio;
+  options.unix_micros = std::chrono::duration_cast<std::chrono::microseconds>(
+                            std::chrono::system_clock::now().time_since_epoch())
+                            .count();
+  options.start = Time(std::chrono::steady_clock::now().time_since_epoch());
+  options.headers = chosen.scheduler->HeadersRead();
+  auto recorder = recording::Recorder::Open(std::move(options));
+  if (!recorder) return Fail(recorder.error().code, "recording.file: " + recorder.error().message);
+  return recorder;
+}
+
 signals::ScraperOptions ScraperOptionsOf(const config::ServeConfig& config) {
   signals::ScraperOptions options;
   options.interval = config.scrape.interval;
@@ -100,17 +125,20 @@ signals::ScraperOptions ScraperOptionsOf(const config::ServeConfig& config) {
 
 // Members are destroyed from the last to the first: whoever uses something goes before it.
 struct Gateway::Impl {
-  Impl(const config::ServeConfig& c, ChosenScheduler chosen)
+  Impl(const config::ServeConfig& c, ChosenScheduler chosen,
+       std::unique_ptr<recording::Recorder> journal)
       : config(c),
         policy(std::move(chosen.policy)),
-        fleet(config.limits.max_endpoints),
+        recorder(std::move(journal)),
+        fleet(config.limits.max_endpoints, recorder.get()),
         live(2 * config.limits.max_endpoints),
         director(fleet, std::move(chosen.scheduler), DirectorOptionsOf(config, live)),
         metrics(registry, PrefixProducerOf(director.scheduler())),
         shared{director,
                metrics,
                {config.timeouts.connect, config.timeouts.first_byte, config.timeouts.idle}},
-        state(registry, {director, [this] { return ServerStats(); }, PENSTOCK_VERSION}),
+        state(registry,
+              {director, [this] { return ServerStats(); }, PENSTOCK_VERSION, recorder.get()}),
         admin_shared{director,
                      registry,
                      live,
@@ -140,6 +168,7 @@ struct Gateway::Impl {
   const std::string policy;
   std::atomic<bool> draining{false};
   telemetry::Registry registry;
+  const std::unique_ptr<recording::Recorder> recorder;  // null: none
   director::Fleet fleet;
   admin::LiveStats live;
   director::Director director;
@@ -221,7 +250,9 @@ Result<std::unique_ptr<Gateway>> Gateway::Start(const config::ServeConfig& confi
   Result<ChosenScheduler> chosen = MakeScheduler(config.scheduling);
   if (!chosen) return std::unexpected(chosen.error());
   for (const std::string& warning : chosen->warnings) telemetry::log::Warn(warning);
-  auto impl = std::make_unique<Impl>(config, std::move(*chosen));
+  auto recorder = OpenRecorder(config, *chosen);
+  if (!recorder) return std::unexpected(recorder.error());
+  auto impl = std::make_unique<Impl>(config, std::move(*chosen), std::move(*recorder));
   if (Result<> opened = impl->Open(); !opened) return std::unexpected(opened.error());
   return std::unique_ptr<Gateway>(new Gateway(std::move(impl)));
 }
@@ -251,6 +282,10 @@ std::vector<std::string> Gateway::Summary() const {
                 "(ulimit -Hn)",
                 impl_->config.limits.max_connections)
           : ""));
+  if (impl_->recorder != nullptr) {
+    lines.push_back(fmt::format("recording: {}, {:.0f} MiB at most", impl_->config.recording.file,
+                                static_cast<double>(impl_->config.recording.max_bytes) / kMiB));
+  }
   const double plugins = static_cast<double>(impl_->director.scheduler().MaxBytes()) / kMiB;
   const double decisions = static_cast<double>(impl_->config.limits.decision_log_bytes) / kMiB;
   const double live = static_cast<double>(impl_->live.MaxBytes()) / kMiB;

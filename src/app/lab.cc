@@ -18,6 +18,7 @@
 
 #include "app/lab_arms.h"
 #include "app/lab_calibrate.h"
+#include "app/lab_verify.h"
 #include "core/file.h"
 #include "core/text.h"
 #include "engine/profile.h"
@@ -46,6 +47,9 @@ Examples:
   penstock lab replay --workload production --pool 6xh100-qwen3-32b-tp2 4xh100-qwen3-32b \
       --incident 60:fail:2 --incident 120:start:2 --incident 300:join:10
       Engines of two kinds, of which one dies and comes back and another comes later.
+  penstock lab verify today.rec --explain 17
+      Why the 18th request of a recorded gateway went where it went; without --explain, whether
+      every decision comes out again.
   penstock lab compare --workload b2b-saas --policies weighted sticky mine.yaml --html compare.html
       Policies on the same traffic with five seeds, and a page with charts.
   penstock lab sweep --workloads ladder scenario-c --policy least-cost \
@@ -165,7 +169,8 @@ struct SceneFlags {
 void DeclareScene(CLI::App& command, SceneFlags& flags) {
   command
       .add_option("--workload", flags.workload,
-                  "A built-in workload, FILE.yaml, or mooncake:FILE, azure:FILE, otel:FILE")
+                  "A built-in workload, FILE.yaml, or mooncake:FILE, azure:FILE, otel:FILE, "
+                  "recording:FILE")
       ->capture_default_str();
   command.add_option("--rate-scale", flags.open.rate_scale, "Send so many times as much")
       ->capture_default_str()
@@ -597,6 +602,7 @@ int RunLab(int argc, char** argv) {
   DeclareFidelity(app, fidelity, status);
   ReplayFlags replay;
   DeclareReplay(app, replay, status);
+  DeclareVerify(app, &status);
   std::string line = "penstock";
   for (int i = 0; i < argc; ++i) line += std::string(" ") + argv[i];
   CompareFlags compare;

@@ -7,6 +7,7 @@
 #include "core/file.h"
 #include "plugins/builtin.h"
 #include "sched/config_loader.h"
+#include "sched/spec_json.h"
 #include "wire/yaml.h"
 
 namespace penstock::app {
@@ -27,6 +28,7 @@ Result<ChosenScheduler> WireScheduler(const sched::SchedulingSpec& spec, std::st
                                       config::Diagnostics diagnostics) {
   ChosenScheduler chosen;
   chosen.policy = std::move(policy);
+  chosen.scheduling = sched::ToJson(spec);
   if (diagnostics.errors.empty()) {
     chosen.scheduler = sched::Scheduler::Create(spec, plugins::Builtins(), &diagnostics);
   }
@@ -47,6 +49,22 @@ Result<sched::SchedulingSpec> ReadPolicyFile(const std::string& path,
   sched::LoadEndpointPickerConfig(*tree, plugins::Builtins(), &spec, diagnostics);
   if (auto checked = Check(*diagnostics); !checked) return std::unexpected(checked.error());
   return spec;
+}
+
+Result<std::unique_ptr<sched::Scheduler>> SchedulerOfJson(const std::string& scheduling) {
+  const Result<YamlNode> tree = wire::ParseYaml(scheduling, "scheduling");
+  if (!tree) return std::unexpected(tree.error());
+  const YamlNode* const plugins = tree->Find("plugins");
+  const YamlNode* const profiles = tree->Find("schedulingProfiles");
+  if (plugins == nullptr || profiles == nullptr) {
+    return Fail(Code::kInvalidArgument, "scheduling: plugins and schedulingProfiles are needed");
+  }
+  config::Diagnostics diagnostics{.file = "scheduling"};
+  sched::SchedulingSpec spec;
+  sched::LoadInlineScheduling(*plugins, *profiles, plugins::Builtins(), &spec, &diagnostics);
+  auto chosen = WireScheduler(spec, "", std::move(diagnostics));
+  if (!chosen) return std::unexpected(chosen.error());
+  return std::move(chosen->scheduler);
 }
 
 Result<ChosenScheduler> MakeScheduler(const config::SchedulingConfig& config) {

@@ -14,6 +14,7 @@ namespace penstock::app {
 struct ChosenScheduler {
   std::unique_ptr<sched::Scheduler> scheduler;
   std::string policy;                 // "sticky", or the file that decides; for people
+  std::string scheduling;             // the whole of it, as sched::ToJson writes it
   std::vector<std::string> warnings;  // "FILE:LINE:COLUMN: sentence"
 };
 
@@ -25,6 +26,9 @@ Result<sched::SchedulingSpec> ReadPolicyFile(const std::string& path,
 // `policy` is the name for people; errors that the diagnostics hold already are the answer.
 Result<ChosenScheduler> WireScheduler(const sched::SchedulingSpec& spec, std::string policy,
                                       config::Diagnostics diagnostics);
+
+// What sched::ToJson wrote.
+Result<std::unique_ptr<sched::Scheduler>> SchedulerOfJson(const std::string& scheduling);
 
 // Inline plugins win over a file, a file over a policy. The error has a line for each mistake.
 Result<ChosenScheduler> MakeScheduler(const config::SchedulingConfig& config);

@@ -28,6 +28,9 @@ Examples:
       Flags win over the file.
   penstock serve --endpoints-file endpoints.yaml --scheduling-config epp.yaml
       A watched list of engines, and llm-d's EndpointPickerConfig.
+  penstock serve --engine http://10.0.0.1:8000 --record today.rec
+      Afterwards 'penstock lab verify today.rec' says that every decision follows from what was
+      known, and 'penstock lab replay --workload recording:today.rec' tries the traffic elsewhere.
 
 Every setting of the file is in docs/generated/configuration.md.)";
 
@@ -66,6 +69,9 @@ constexpr FieldFlag kFields[] = {
     {"--max-tries", "retry.maxTries", false, "Engines asked for one request [2]"},
     {"--retry-budget", "retry.budgetRatio", false, "Retries as a share of requests [0.2]"},
     {"--scrape-interval", "scrape.interval", false, "Between two reads of /metrics [50ms]"},
+    {"--record", "recording.file", true,
+     "Write what is heard and decided, without prompts, for 'penstock lab verify' and 'replay'"},
+    {"--record-max-bytes", "recording.maxBytes", false, "Size at which a recording ends [1GiB]"},
     {"--log-level", "log.level", true, "debug, info, warn, error or off [info]"},
     {"--log-format", "log.format", true, "text or json [text]"},
 };

@@ -124,6 +124,12 @@ StateMetrics::StateMetrics(telemetry::Registry& r, StateSources sources)
       log_lines_dropped_(r.AddFollowedCounter(
           "penstock_log_lines_dropped_total",
           "Log lines that were not written because their reader stood still or was gone.")),
+      recorded_events_(r.AddFollowedCounter("penstock_recording_events_total",
+                                            "Events that the recording holds.")),
+      recording_bytes_(r.AddGauge("penstock_recording_bytes", "Size of the recording.")),
+      recording_open_(r.AddGauge("penstock_recording_open",
+                                 "1 while the gateway records, 0 when it does not or not any "
+                                 "more; the log says why.")),
       cpu_seconds_(r.AddFollowedCounter("process_cpu_seconds_total", "User and system CPU time.")),
       resident_bytes_(r.AddGauge("process_resident_memory_bytes", "Resident memory.")),
       open_descriptors_(r.AddGauge("process_open_fds", "Open file descriptors.")),
@@ -209,6 +215,12 @@ void StateMetrics::RefreshServers() {
 
 void StateMetrics::RefreshProcess() {
   log_lines_dropped_.Follow(static_cast<double>(telemetry::log::DroppedLines()));
+  if (sources_.recorder != nullptr) {
+    const recording::RecorderStats recording = sources_.recorder->Stats();
+    recorded_events_.Follow(static_cast<double>(recording.events));
+    recording_bytes_.Set(static_cast<double>(recording.bytes));
+    recording_open_.Set(recording.is_open ? 1 : 0);
+  }
   rusage usage{};
   ::getrusage(RUSAGE_SELF, &usage);
   cpu_seconds_.Follow(SecondsOf(usage.ru_utime) + SecondsOf(usage.ru_stime));

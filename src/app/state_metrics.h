@@ -16,6 +16,7 @@
 #include "core/mutex.h"
 #include "director/director.h"
 #include "http/server.h"
+#include "recording/recorder.h"
 #include "telemetry/metrics.h"
 
 namespace penstock::app {
@@ -25,6 +26,7 @@ struct StateSources {
   director::Director& director;
   std::function<std::vector<std::pair<std::string_view, http::ServerStats>>()> servers;
   std::string version;
+  const recording::Recorder* recorder = nullptr;  // null: none
 };
 
 class StateMetrics {
@@ -63,6 +65,9 @@ class StateMetrics {
   telemetry::Family<telemetry::Gauge>& buffered_bytes_;
   telemetry::Gauge& decision_log_bytes_;
   telemetry::FollowedCounter& log_lines_dropped_;
+  telemetry::FollowedCounter& recorded_events_;
+  telemetry::Gauge& recording_bytes_;
+  telemetry::Gauge& recording_open_;
   telemetry::FollowedCounter& cpu_seconds_;
   telemetry::Gauge& resident_bytes_;
   telemetry::Gauge& open_descriptors_;

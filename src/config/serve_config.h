@@ -178,6 +178,24 @@ struct ScrapeConfig {
   }
 };
 
+struct RecordingConfig {
+  std::string file;
+  uint64_t max_bytes = 1ull << 30;
+
+  template <class V>
+  void Describe(V& v) {
+    v.Field("file", file,
+            {.text = "Where to write what the gateway hears and decides, without prompts, for "
+                     "'penstock lab verify' and 'lab replay'; the file before is kept as FILE.1. "
+                     "Empty: nothing is recorded."});
+    v.Field("maxBytes", max_bytes,
+            {.text = "Size at which a recording ends.",
+             .unit = "bytes",
+             .min = 1048576,
+             .max = 1099511627776.0});
+  }
+};
+
 struct LogConfig {
   std::string level = "info";
   std::string format = "text";
@@ -203,6 +221,7 @@ struct ServeConfig {
   TimeoutsConfig timeouts;
   RetryConfig retry;
   ScrapeConfig scrape;
+  RecordingConfig recording;
   LogConfig log;
 
   template <class V>
@@ -221,6 +240,7 @@ struct ServeConfig {
     v.Field("timeouts", timeouts, {.text = "How long to wait for whom."});
     v.Field("retry", retry, {.text = "When a request is tried on another engine."});
     v.Field("scrape", scrape, {.text = "How engines are watched."});
+    v.Field("recording", recording, {.text = "A recording of every decision."});
     v.Field("log", log, {.text = "What is written to stderr."});
   }
 };
