@@ -22,7 +22,7 @@ penstock_embed(TARGET penstock_workload NAME workloads FUNCTION penstock::worklo
 penstock_module(sched DEPS core model config telemetry kvcache)
 penstock_module(plugins DEPS core model config kvcache sched LIBS xxhash)
 penstock_module(director DEPS core model config telemetry kvcache sched plugins)
-penstock_module(recording DEPS core wire model kvcache sched director telemetry LIBS fmt::fmt zstd sodium)
+penstock_module(recording DEPS core wire model kvcache workload sched director telemetry LIBS fmt::fmt zstd sodium)
 penstock_module(discovery DEPS core model config wire net director telemetry)
 penstock_module(signals DEPS core model wire http net director telemetry)
 penstock_module(proxy DEPS core wire telemetry model api http net director)
@@ -31,7 +31,7 @@ penstock_module(admin DEPS core wire telemetry http director LIBS Boost::json)
 file(GLOB console_files CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/console/*)
 penstock_embed(TARGET penstock_admin NAME console FUNCTION penstock::admin::ConsoleFiles
                BASE ${CMAKE_SOURCE_DIR}/console FILES ${console_files})
-penstock_module(lab DEPS core wire config model workload engine sched plugins director recording LIBS Boost::json fmt::fmt)
+penstock_module(lab DEPS core wire config model workload engine sched plugins director LIBS Boost::json fmt::fmt)
 penstock_module(traffic DEPS core wire config http net LIBS Boost::json fmt::fmt)
 
 # The commands are a library, so that their tests link them; the program adds main.cc.

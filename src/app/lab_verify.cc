@@ -10,7 +10,7 @@
 
 #include "admin/explain.h"
 #include "app/scheduling.h"
-#include "lab/rerun.h"
+#include "recording/rerun.h"
 
 namespace penstock::app {
 namespace {
@@ -27,7 +27,7 @@ int Complain(const Error& error) {
 
 int Run(const VerifyFlags& flags) {
   std::vector<std::string> explanation;
-  const auto report = lab::Rerun(
+  const auto report = recording::RerunFile(
       flags.file, [](const recording::Head& head) { return SchedulerOfJson(head.scheduling); },
       [&](uint64_t request, const director::DecisionRecord& record) {
         if (request == flags.explain) explanation = admin::Explain(record);

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
+#include <zstd.h>
 
 #include <cstdio>
 #include <fstream>
@@ -78,6 +79,51 @@ TEST(LineReader, SaysWhatCannotBeRead) {
   EXPECT_EQ(LineReader::Open("./no/such").error().code, Code::kNotFound);
   EXPECT_EQ(LineReader::Open("/tmp").error().code, Code::kInvalidArgument);
   EXPECT_EQ(LineReader::Open("/dev/null").error().message, "/dev/null: is not a file");
+}
+
+std::string Compressed(const std::string& text) {
+  std::string out(ZSTD_compressBound(text.size()), '\0');
+  out.resize(ZSTD_compress(out.data(), out.size(), text.data(), text.size(), 1));
+  return out;
+}
+
+std::string InFile(const std::string& bytes) {
+  const std::string path = ::testing::TempDir() + "line_reader_test.zst";
+  std::ofstream(path, std::ios::binary) << bytes;
+  return path;
+}
+
+TEST(LineReader, ReadsWhatZstandardHasCompressed) {
+  std::string text;
+  std::vector<std::string> lines;
+  for (int i = 0; i < 50'000; ++i) {
+    lines.push_back("line " + std::to_string(i * i));
+    text += lines.back() + "\n";
+  }
+  // Two streams, one behind the other, as `cat` makes them; far more text than bytes.
+  const std::string both = Compressed(text) + Compressed(text);
+  auto reader = LineReader::Open(InFile(both));
+  ASSERT_TRUE(reader);
+  std::vector<std::string> twice = lines;
+  twice.insert(twice.end(), lines.begin(), lines.end());
+  EXPECT_EQ(All(std::move(*reader)), twice);
+}
+
+TEST(LineReader, CompressedDataThatBreaksOffOrIsDamaged) {
+  std::string text;
+  for (int i = 0; i < 50'000; ++i) text += "line " + std::to_string(i * i) + "\n";
+  const std::string bytes = Compressed(text);
+  const auto last = [](const std::string& path) {
+    auto reader = LineReader::Open(path);
+    std::string_view line;
+    Next next = Next::kLine;
+    while (next == Next::kLine) next = reader->Read(&line);
+    return std::pair(next, reader->error());
+  };
+  EXPECT_EQ(last(InFile(bytes.substr(0, bytes.size() / 2))).first, Next::kCutOff);
+  const auto damaged = last(InFile(bytes.substr(0, 4) + std::string(100, '\xff')));
+  EXPECT_EQ(damaged.first, Next::kUnreadable);
+  EXPECT_NE(damaged.second.find("cannot be decompressed"), std::string::npos);
 }
 
 }  // namespace

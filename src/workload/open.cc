@@ -82,7 +82,8 @@ Result<std::unique_ptr<Source>> OpenWhole(std::string_view what, std::optional<u
     }
   }
   if (what.starts_with(kRecorded)) {
-    auto source = ReadRecorded(std::string(what.substr(kRecorded.size())),
+    const std::string path(what.substr(kRecorded.size()));
+    auto source = ReadRecorded([&] { return LineReader::Open(path, kMaxRecordedLineBytes); },
                                {.rate_scale = options.rate_scale});
     if (!source) return source;
     if (auto failure = (*source)->Failure()) return std::unexpected(std::move(*failure));

@@ -17,7 +17,6 @@
 namespace penstock::workload {
 namespace {
 
-constexpr size_t kMaxRecordedLine = 16 << 20;
 constexpr uint32_t kMaxBlockTokens = 1 << 20;
 constexpr uint64_t kMostTokens = kMostTraceTokens;
 
@@ -152,11 +151,7 @@ std::string Parse(std::string_view text, Line* line) {
 // The lines of a recording that say something of traffic.
 class Lines {
  public:
-  static Result<Lines> Open(const std::string& path) {
-    auto reader = LineReader::Open(path, kMaxRecordedLine);
-    if (!reader) return std::unexpected(reader.error());
-    return Lines(std::move(*reader));
-  }
+  explicit Lines(LineReader reader) : reader_(std::move(reader)) {}
 
   // The next one; false at the end. Errors name the line.
   Result<bool> Next(Line* line) {
@@ -191,7 +186,6 @@ class Lines {
   }
 
  private:
-  explicit Lines(LineReader reader) : reader_(std::move(reader)) {}
   LineReader reader_;
   bool has_head_ = false;
 };
@@ -203,23 +197,21 @@ struct Survey {
   std::vector<uint32_t> answers;
 };
 
-Result<Survey> Look(const std::string& path) {
-  auto lines = Lines::Open(path);
-  if (!lines) return std::unexpected(lines.error());
+Result<Survey> Look(Lines lines) {
   Survey survey;
   std::vector<uint32_t> estimates;  // by number
   double reported = 0;
   double estimated = 0;
   Line line;
   for (;;) {
-    const auto more = lines->Next(&line);
+    const auto more = lines.Next(&line);
     if (!more) return std::unexpected(more.error());
     if (!*more) break;
     if (line.kind == Line::Kind::kArrive) {
-      if (line.n != estimates.size()) return lines->Complain("n: requests do not count up");
+      if (line.n != estimates.size()) return lines.Complain("n: requests do not count up");
       estimates.push_back(static_cast<uint32_t>(std::min(line.tokens, kMostTokens)));
     } else if (line.n >= estimates.size()) {
-      return lines->Complain("n: ends before it came");
+      return lines.Complain("n: ends before it came");
     } else if (line.has_usage) {
       reported += static_cast<double>(line.input_tokens);
       estimated += estimates[line.n];
@@ -324,13 +316,15 @@ class Recorded final : public Source {
 
 }  // namespace
 
-Result<std::unique_ptr<Source>> ReadRecorded(const std::string& path,
+Result<std::unique_ptr<Source>> ReadRecorded(const std::function<Result<LineReader>()>& open,
                                              const RecordedOptions& options) {
-  auto survey = Look(path);
+  auto first = open();
+  if (!first) return std::unexpected(first.error());
+  auto survey = Look(Lines(std::move(*first)));
   if (!survey) return std::unexpected(survey.error());
-  auto lines = Lines::Open(path);
-  if (!lines) return std::unexpected(lines.error());
-  return std::make_unique<Recorded>(std::move(*lines), std::move(*survey), options);
+  auto second = open();
+  if (!second) return std::unexpected(second.error());
+  return std::make_unique<Recorded>(Lines(std::move(*second)), std::move(*survey), options);
 }
 
 }  // namespace penstock::workload

@@ -8,10 +8,11 @@
 // THREADS: belongs to its caller. COST: reads the file twice; 4 bytes of memory a request.
 #pragma once
 
+#include <functional>
 #include <memory>
-#include <string>
 
 #include "core/result.h"
+#include "workload/line_reader.h"
 #include "workload/workload.h"
 
 namespace penstock::workload {
@@ -20,8 +21,10 @@ struct RecordedOptions {
   double rate_scale = 1;  // how many times as fast
 };
 
-// Errors read "FILE:LINE: what".
-Result<std::unique_ptr<Source>> ReadRecorded(const std::string& path,
+inline constexpr size_t kMaxRecordedLineBytes = 16 << 20;
+
+// `open` opens the file anew, for lines of kMaxRecordedLineBytes. Errors read "FILE:LINE: what".
+Result<std::unique_ptr<Source>> ReadRecorded(const std::function<Result<LineReader>()>& open,
                                              const RecordedOptions& options);
 
 }  // namespace penstock::workload

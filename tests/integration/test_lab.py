@@ -1,11 +1,18 @@
 """`penstock lab` as its users run it."""
 
+import concurrent.futures
+import http.client
+import itertools
 import json
 import re
 import subprocess
 
 import pytest
+from conftest import MODEL
 from harness.process import ROOT, find_binary
+from harness.wait import PATIENCE_S
+
+CHAT = "/v1/chat/completions"
 
 TRACES = ROOT / "tests/data/traces"
 
@@ -149,3 +156,63 @@ def test_calibrate_finds_what_an_engine_was_made_of(start_sim, tmp_path):
 )
 def test_mistakes_are_named(flags, sentence):
     assert sentence in lab(*flags, code=1).stderr
+
+
+def ask(gateway, messages: list[dict]) -> dict | None:
+    """The answer's message, or nothing when there is none."""
+    try:
+        response = gateway.post(CHAT, {"model": MODEL, "messages": messages, "max_tokens": 20})
+    except (OSError, http.client.HTTPException):
+        return None
+    return response.json()["choices"][0]["message"] if response.status == 200 else None
+
+
+def test_a_recorded_gateway_decides_the_same_again_and_its_traffic_replays(start_sim, start_gateway, tmp_path):
+    recording = tmp_path / "live.rec"
+    secret = "A sentence that nobody else may read. "
+    sims = [start_sim(2, "--speed", "20") for _ in range(2)]
+    gateway = start_gateway([url for sim in sims for url in sim.urls], "--record", str(recording))
+    gateway.wait_healthy(*(address for sim in sims for address in sim.addresses))
+    answers = itertools.count()
+
+    def chat(number: int) -> None:
+        messages = [{"role": "user", "content": f"Chat {number}. " + secret * 40}]
+        for _ in range(4):
+            answer = ask(gateway, messages)
+            next(answers)
+            if answer is not None:
+                messages += [answer, {"role": "user", "content": "And then?"}]
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        chats = [pool.submit(chat, number) for number in range(16)]
+        chats[2].result(PATIENCE_S)
+        sims[1].kill()  # its requests are tried again or broken off
+        for running in chats:
+            running.result(PATIENCE_S)
+    assert gateway.metric("penstock_recording_open") == 1
+    gateway.wait_idle()
+    gateway.stop()
+
+    verdict = lab("verify", str(recording)).stdout
+    assert "all decisions are the same" in verdict and "it ended: stopped" in verdict
+    assert f"{next(answers)} requests" in verdict
+    assert "input tokens" in lab("verify", str(recording), "--explain", "0").stdout
+    assert "no request 100000" in lab("verify", str(recording), "--explain", "100000", code=1).stderr
+
+    replayed = numbers(lab("replay", "--workload", f"recording:{recording}", "--engines", "2").stdout)
+    assert 30 < int(replayed["requests"]) <= 64
+    assert float(replayed["hit_share"]) > 0.3  # chats say again what they said
+
+
+def test_a_recording_that_cannot_be_written_is_an_error_at_start(fake, tmp_path):
+    done = subprocess.run(
+        [str(find_binary()), "serve", "--engine", fake.url, "--record", str(tmp_path / "no" / "such.rec")],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
+    )
+    assert done.returncode == 1
+    assert "recording.file" in done.stderr and "such.rec: cannot be written" in done.stderr
+
+
+def test_verify_says_what_is_no_recording():
+    error = lab("verify", str(TRACES / "mooncake_conversation_60.jsonl"), code=1).stderr
+    assert "mooncake_conversation_60.jsonl:1: is no recording" in error

@@ -15,11 +15,12 @@
 #include "director/director.h"
 #include "recording/reader.h"
 #include "sched/scheduler.h"
+#include "workload/line_reader.h"
 
-namespace penstock::lab {
+namespace penstock::recording {
 
 struct RerunReport {
-  recording::Head head;
+  Head head;
   uint64_t events = 0;
   uint64_t arrivals = 0;
   uint64_t retries = 0;
@@ -31,14 +32,16 @@ struct RerunReport {
 };
 
 // The scheduler for a recording's head.
-using MakeScheduler =
-    std::function<Result<std::unique_ptr<sched::Scheduler>>(const recording::Head&)>;
+using MakeScheduler = std::function<Result<std::unique_ptr<sched::Scheduler>>(const Head&)>;
 // Told each request when it has ended, with its number in the recording; requests that had not
 // ended when the recording did, too. The record is valid during the call.
 using RerunObserver = std::function<void(uint64_t request, const director::DecisionRecord&)>;
 
 // Errors read "FILE:LINE: what".
-Result<RerunReport> Rerun(const std::string& path, const MakeScheduler& make_scheduler,
+Result<RerunReport> Rerun(workload::LineReader lines, const MakeScheduler& make_scheduler,
                           const RerunObserver& observer = {});
+// The same over the file; kNotFound when it is not there.
+Result<RerunReport> RerunFile(const std::string& path, const MakeScheduler& make_scheduler,
+                              const RerunObserver& observer = {});
 
-}  // namespace penstock::lab
+}  // namespace penstock::recording

@@ -1,4 +1,4 @@
-#include "lab/rerun.h"
+#include "recording/rerun.h"
 
 #include <fmt/format.h>
 
@@ -8,10 +8,9 @@
 #include "recording/recorder.h"
 #include "workload/line_reader.h"
 
-namespace penstock::lab {
+namespace penstock::recording {
 namespace {
 
-using recording::Event;
 using workload::LineReader;
 
 constexpr size_t kMaxDifferences = 10;
@@ -26,8 +25,7 @@ std::string Where(int status, const std::string& endpoint) {
 // One recording on its way through one brain.
 class Telling {
  public:
-  Telling(recording::Head head, std::unique_ptr<sched::Scheduler> scheduler,
-          const RerunObserver& observer)
+  Telling(Head head, std::unique_ptr<sched::Scheduler> scheduler, const RerunObserver& observer)
       : observer_(observer),
         fleet_(head.max_endpoints),
         scheduler_(scheduler.get()),
@@ -205,35 +203,39 @@ Result<bool> ReadLine(LineReader& lines, std::string_view* line) {
 
 }  // namespace
 
-Result<RerunReport> Rerun(const std::string& path, const MakeScheduler& make_scheduler,
+Result<RerunReport> Rerun(LineReader lines, const MakeScheduler& make_scheduler,
                           const RerunObserver& observer) {
-  auto lines = LineReader::Open(path, recording::kMaxLineBytes);
-  if (!lines) return std::unexpected(lines.error());
+  const auto place = [&] { return fmt::format("{}:{}", lines.name(), lines.number()); };
   const auto complain = [&](const Error& error) {
-    return Fail(error.code, fmt::format("{}:{}: {}", path, lines->number(), error.message));
+    return Fail(error.code, fmt::format("{}: {}", place(), error.message));
   };
   std::string_view line;
-  auto more = ReadLine(*lines, &line);
+  auto more = ReadLine(lines, &line);
   if (!more) return complain(more.error());
-  if (!*more) return Fail(Code::kInvalidArgument, path + ": is empty");
-  auto head = recording::ReadHead(line);
+  if (!*more) return Fail(Code::kInvalidArgument, lines.name() + ": is empty");
+  auto head = ReadHead(line);
   if (!head) return complain(head.error());
   auto scheduler = make_scheduler(*head);
   if (!scheduler) return complain(scheduler.error());
   const Time start = head->start;
   Telling telling(std::move(*head), std::move(*scheduler), observer);
   for (;;) {
-    more = ReadLine(*lines, &line);
+    more = ReadLine(lines, &line);
     if (!more) return complain(more.error());
-    if (!*more) break;
-    auto event = recording::ReadEvent(line, start);
+    if (!*more) return telling.End();
+    auto event = ReadEvent(line, start);
     if (!event) return complain(event.error());
-    const std::string place = fmt::format("{}:{}", path, lines->number());
-    if (auto told = telling.Tell(std::move(*event), place); !told) {
+    if (auto told = telling.Tell(std::move(*event), place()); !told) {
       return std::unexpected(told.error());
     }
   }
-  return telling.End();
 }
 
-}  // namespace penstock::lab
+Result<RerunReport> RerunFile(const std::string& path, const MakeScheduler& make_scheduler,
+                              const RerunObserver& observer) {
+  auto lines = LineReader::Open(path, kMaxLineBytes);
+  if (!lines) return std::unexpected(lines.error());
+  return Rerun(std::move(*lines), make_scheduler, observer);
+}
+
+}  // namespace penstock::recording
