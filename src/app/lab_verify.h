@@ -1,7 +1,9 @@
 // penstock lab verify: a recording's decisions once more.
 #pragma once
 
-#include <CLI/CLI.hpp>
+namespace CLI {
+class App;
+}
 
 namespace penstock::app {
 

@@ -57,9 +57,9 @@ struct PrefixKeys {
 // What the brain keeps of a request from arrival to end. The director owns one per request.
 struct RequestContext {
   model::Request request;
-  uint64_t input_tokens = 0;            // by token-producer
-  std::vector<PrefixKeys> prefix_keys;  // one per prefix producer
-  std::string session_id;               // by session-id-producer; "" when there is none
+  uint64_t input_tokens = 0;              // by token-producer
+  std::vector<PrefixKeys> prefix_keys;    // one per prefix producer
+  std::string session_id;                 // by session-id-producer; "" when there is none
   std::vector<std::string> header_texts;  // that views in request.headers may point into
   std::vector<std::pair<std::string, std::string>>
       response_headers;  // added for the client by plugins

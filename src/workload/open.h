@@ -29,8 +29,9 @@ struct OpenOptions {
 };
 
 // `what`: a built-in name; a path, which has a '/' or ends in .yaml or .yml; or mooncake:FILE,
-// azure:FILE, otel:FILE, recording:FILE (recorded.h). The seed replaces the one of a workload file; a trace has none. kNotFound
-// lists the names; kInvalidArgument has a line for each complaint, as FILE:LINE:COLUMN.
+// azure:FILE, otel:FILE, recording:FILE (recorded.h). The seed replaces the one of a workload file;
+// a trace has none. kNotFound lists the names; kInvalidArgument has a line for each complaint, as
+// FILE:LINE:COLUMN.
 Result<std::unique_ptr<Source>> Open(std::string_view what, std::optional<uint64_t> seed,
                                      const OpenOptions& options);
 
