@@ -25,8 +25,10 @@
 #include "lab/compare.h"
 #include "lab/fidelity.h"
 #include "lab/kernel_tables.h"
+#include "lab/log_fit.h"
 #include "lab/policies_page.h"
 #include "lab/replay.h"
+#include "lab/request_log.h"
 #include "lab/summary.h"
 #include "lab/sweep.h"
 #include "workload/open.h"
@@ -57,6 +59,10 @@ Examples:
       Eight variations of a policy, ranked over two workloads.
   penstock lab calibrate --url http://127.0.0.1:8000 --name my-gpu --out my-gpu.yaml
       A profile of the engine that runs there, for --profile and for penstock sim.
+  penstock lab calibrate --log requests.csv --kv-blocks 18625 --name my-gpu --out my-gpu.yaml
+      The same from a log of what an engine was asked and when it answered:
+      arrival_s,prompt_tokens,output_tokens,ttft_s,e2e_s
+      0.00,2358,531,0.169,15.713
 )";
 
 int Complain(const Error& error) {
@@ -516,16 +522,57 @@ void DeclareSweep(CLI::App& app, CompareFlags& flags, int& status) {
 struct CalibrateFlags {
   CalibrateOptions options;
   engine::Profile profile;
+  std::string log, endpoint;
+  size_t max_requests = 2'000;  // of the log
   std::string out = "-";
 };
 
-int RunCalibrate(CalibrateFlags& flags) {
+// What the KV cache has room for.
+uint32_t LongestOf(const engine::Profile& profile) {
+  const uint64_t room = uint64_t{profile.kv_cache.blocks} * profile.kv_cache.block_size;
+  return static_cast<uint32_t>(std::min<uint64_t>(profile.scheduler.max_model_len, room));
+}
+
+Result<> FitToLog(CalibrateFlags& flags) {
+  engine::Profile& profile = flags.profile;
+  if (profile.kv_cache.blocks == 0) {
+    return Fail(Code::kInvalidArgument,
+                "a log does not tell how many KV blocks the engine has; give --kv-blocks");
+  }
+  const auto log = lab::ReadRequestLog(flags.log, flags.endpoint);
+  if (!log) return std::unexpected(log.error());
+  profile.scheduler.max_model_len = LongestOf(profile);
+  const auto fit = lab::FitLog(*log, profile.Options(), flags.max_requests);
+  if (!fit) return Fail(fit.error().code, flags.log + ": " + fit.error().message);
+  if (profile.model.empty()) profile.model = profile.name;
+  profile.step_time = fit->costs;
+  profile.quality = "derived";
+  profile.origin = fmt::format("Fitted by 'penstock lab calibrate' to a log of {} requests",
+                               fit->fitted.requests + fit->held_out.requests);
+  const std::string skipped = lab::SkippedText(*log);
+  std::fprintf(stderr, "%zu rows, %zu of them used%s%s; %u requests at once at most\n", log->rows,
+               fit->fitted.requests + fit->held_out.requests, skipped.empty() ? "" : "; skipped ",
+               skipped.c_str(), fit->most_at_once);
+  for (const auto& [name, error] :
+       {std::pair{"fitted", &fit->fitted}, std::pair{"held out", &fit->held_out}}) {
+    std::fprintf(stderr,
+                 "%zu requests %s: off by %.1f %% of TTFT and %.1f %% of TPOT (medians); means "
+                 "%+.1f %% and %+.1f %%\n",
+                 error->requests, name, error->ttft * 100, error->tpot * 100,
+                 error->mean_ttft * 100, error->mean_tpot * 100);
+  }
+  std::fprintf(stderr, "a request costs %.1f ms beside its steps\n", fit->overhead_s * 1e3);
+  for (const std::string& note : fit->notes) std::fprintf(stderr, "note: %s\n", note.c_str());
+  return {};
+}
+
+Result<> FitToEngine(CalibrateFlags& flags) {
   const auto measured = MeasureEngine(flags.options, [](const std::string& what) {
     std::fprintf(stderr, "measuring %s\n", what.c_str());
   });
-  if (!measured) return Complain(measured.error());
+  if (!measured) return std::unexpected(measured.error());
   const auto fit = lab::FitStepCosts(measured->prefills, measured->decodes);
-  if (!fit) return Complain(fit.error());
+  if (!fit) return std::unexpected(fit.error());
   engine::Profile& profile = flags.profile;
   profile.model = measured->model;
   profile.step_time = fit->costs;
@@ -535,23 +582,30 @@ int RunCalibrate(CalibrateFlags& flags) {
   if (measured->block_size > 0) profile.kv_cache.block_size = measured->block_size;
   if (measured->blocks > 0) profile.kv_cache.blocks = measured->blocks;
   if (profile.kv_cache.blocks == 0) {
-    return Complain(
-        {Code::kNotFound, "the engine does not tell how many KV blocks it has; give --kv-blocks"});
+    return Fail(Code::kNotFound,
+                "the engine does not tell how many KV blocks it has; give --kv-blocks");
   }
-  const uint64_t room = uint64_t{profile.kv_cache.blocks} * profile.kv_cache.block_size;
-  profile.scheduler.max_model_len =
-      static_cast<uint32_t>(std::min<uint64_t>(profile.scheduler.max_model_len, room));
+  profile.scheduler.max_model_len = LongestOf(profile);
   std::fprintf(
       stderr,
       "off by %.1f %% of prefills and %.1f %% of decodes (medians); a request costs %.1f ms "
       "beside its steps\n",
       fit->prefill_error * 100, fit->decode_error * 100, fit->overhead_s * 1e3);
-  return Put(flags.out, lab::RenderProfile(profile));
+  return {};
+}
+
+int RunCalibrate(CalibrateFlags& flags) {
+  flags.profile.model = flags.options.model;
+  auto fitted = flags.log.empty() ? FitToEngine(flags) : FitToLog(flags);
+  if (!fitted) return Complain(fitted.error());
+  return Put(flags.out, lab::RenderProfile(flags.profile));
 }
 
 void DeclareCalibrate(CLI::App& app, CalibrateFlags& flags, int& status) {
   CLI::App& command = *app.add_subcommand(
-      "calibrate", "Fit a profile to a running engine with a short ladder of requests");
+      "calibrate",
+      "Fit a profile to a running engine with a short ladder of requests, or to a log of what one "
+      "was asked");
   CalibrateOptions& options = flags.options;
   engine::Profile& profile = flags.profile;
   profile.name = "calibrated";
@@ -560,6 +614,16 @@ void DeclareCalibrate(CLI::App& app, CalibrateFlags& flags, int& status) {
                   "The engine, on this machine and without other traffic (it must stream "
                   "/v1/completions of token ids)")
       ->capture_default_str();
+  command
+      .add_option("--log", flags.log,
+                  "Instead of the engine: JSON lines or CSV with arrival_s, prompt_tokens, "
+                  "output_tokens, ttft_s, e2e_s and perhaps cached_tokens of each request; a "
+                  "requests.jsonl of LLMServingSim; or what the gateway gives at /debug/decisions")
+      ->excludes(command.get_option("--url"));
+  command.add_option("--endpoint", flags.endpoint, "Only what ran there, of a log of several");
+  command.add_option("--max-requests", flags.max_requests, "From the log's beginning")
+      ->capture_default_str()
+      ->check(CLI::Range(20, 1'000'000));
   command.add_option("--model", options.model, "Model to ask for; default: the engine's first");
   command.add_option("--max-tokens", options.max_tokens, "Longest prompt")
       ->capture_default_str()

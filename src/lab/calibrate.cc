@@ -3,78 +3,25 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <functional>
 #include <set>
 
+#include "lab/least_squares.h"
+
 namespace penstock::lab {
 namespace {
 
-using Row = std::array<double, 3>;
+using Row = std::vector<double>;
 
-// Solves the normal equations of the columns in `mask`; false when they do not tell them apart.
-bool Solve(std::span<const Row> rows, std::span<const double> wanted, unsigned mask, Row* out) {
-  double a[3][4] = {};
-  for (size_t k = 0; k < rows.size(); ++k) {
-    for (int i = 0; i < 3; ++i) {
-      for (int j = 0; j < 3; ++j) a[i][j] += rows[k][i] * rows[k][j];
-      a[i][3] += rows[k][i] * wanted[k];
-    }
-  }
-  for (int i = 0; i < 3; ++i) {
-    if ((mask >> i & 1) != 0) continue;
-    for (int j = 0; j < 4; ++j) a[i][j] = 0;
-    for (int j = 0; j < 3; ++j) a[j][i] = 0;
-    a[i][i] = 1;  // the cost is 0
-  }
-  std::array<double, 3> scale{};
-  for (int i = 0; i < 3; ++i) scale[i] = std::sqrt(a[i][i]);
-  for (int i = 0; i < 3; ++i) {
-    if (scale[i] == 0) return false;
-    for (int j = 0; j < 3; ++j) a[i][j] /= scale[i] * scale[j];
-    a[i][3] /= scale[i];
-  }
-  for (int i = 0; i < 3; ++i) {
-    int pivot = i;
-    for (int k = i + 1; k < 3; ++k) pivot = std::fabs(a[k][i]) > std::fabs(a[pivot][i]) ? k : pivot;
-    if (std::fabs(a[pivot][i]) < 1e-10) return false;
-    std::swap(a[i], a[pivot]);
-    for (int k = 0; k < 3; ++k) {
-      if (k == i) continue;
-      const double factor = a[k][i] / a[i][i];
-      for (int j = i; j < 4; ++j) a[k][j] -= factor * a[i][j];
-    }
-  }
-  for (int i = 0; i < 3; ++i) (*out)[i] = a[i][3] / a[i][i] / scale[i];
-  return true;
-}
-
-// The costs of three columns that meet `seconds` with the least squared relative error, none of
-// them negative: every choice of columns is tried.
-Result<Row> FitPositive(std::vector<Row> rows, std::span<const double> seconds) {
-  const std::vector<double> ones(rows.size(), 1.0);
+// The costs that meet `seconds` with the least squared relative error.
+Result<Row> FitRelative(std::vector<Row> rows, std::span<const double> seconds) {
   for (size_t k = 0; k < rows.size(); ++k) {
     for (double& value : rows[k]) value /= seconds[k];
   }
-  double least = INFINITY;
-  Row best{};
-  for (unsigned mask = 1; mask < 8; ++mask) {
-    Row row{};
-    if (!Solve(rows, ones, mask, &row)) continue;
-    if (std::any_of(row.begin(), row.end(), [](double cost) { return cost < 0; })) continue;
-    double error = 0;
-    for (const Row& r : rows) {
-      const double off = r[0] * row[0] + r[1] * row[1] + r[2] * row[2] - 1;
-      error += off * off;
-    }
-    if (error < least) {
-      least = error;
-      best = row;
-    }
-  }
-  if (least == INFINITY) return Fail(Code::kInvalidArgument, "the measurements are all alike");
-  return best;
+  PositiveFit fit = FitPositive(rows, std::vector<double>(rows.size(), 1.0));
+  if (fit.costs.empty()) return Fail(Code::kInvalidArgument, "the measurements are all alike");
+  return std::move(fit.costs);
 }
 
 template <class Point>
@@ -123,7 +70,7 @@ Result<Calibration> FitStepCosts(std::span<const PrefillPoint> prefills,
         {1.0, static_cast<double>(point.sequences), point.sequences * point.context_tokens});
     seconds.push_back(point.seconds);
   }
-  const auto decode = FitPositive(rows, seconds);
+  const auto decode = FitRelative(rows, seconds);
   if (!decode) return Fail(decode.error().code, "decodes: " + decode.error().message);
 
   Calibration result;
@@ -143,7 +90,7 @@ Result<Calibration> FitStepCosts(std::span<const PrefillPoint> prefills,
     seconds.push_back(
         std::max(1e-6, point.seconds - result.overhead_s - costs.per_sequence_us * 1e-6));
   }
-  const auto prefill = FitPositive(rows, seconds);
+  const auto prefill = FitRelative(rows, seconds);
   if (!prefill) return Fail(prefill.error().code, "prefills: " + prefill.error().message);
   costs.base_ms = (*prefill)[0] * 1e3;
   costs.per_token_us = (*prefill)[1] * 1e6;

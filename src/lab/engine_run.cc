@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <numeric>
 #include <utility>
 
 namespace penstock::lab {
@@ -53,6 +54,8 @@ class EngineRun {
     submitted.id = next_;
     submitted.prompt_tokens = request.prompt_tokens;
     submitted.output_tokens = request.output_tokens;
+    submitted.block_hashes.resize(request.cached_tokens / options_.engine.block_size);
+    std::iota(submitted.block_hashes.begin(), submitted.block_hashes.end(), uint64_t{1});
     result_.requests[next_++].sent = options_.concurrency > 0 ? now_ : request.arrival;
     return engine_->Submit(std::move(submitted));
   }

@@ -18,6 +18,9 @@ struct RunRequest {
   Duration arrival{0};
   uint32_t prompt_tokens = 0;
   uint32_t output_tokens = 0;
+  // Of the prompt, known to be in the cache when it came. Whoever has such tokens shares them: they
+  // are computed once and counted once among the blocks.
+  uint32_t cached_tokens = 0;
 };
 
 // What became of a request; times since the start, -1 s where it did not happen.

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "engine/profile.h"
+#include "lab/log_fit.h"
 #include "lab/svg_chart.h"
 
 namespace penstock::lab {
@@ -131,6 +132,32 @@ void AppendRun(const FidelityRun& run, std::string_view picture_folder, Fidelity
   report->markdown += '\n';
 }
 
+Result<> AppendLogFits(std::span<const FidelityRun> runs, FidelityReport* report) {
+  const auto put = std::back_inserter(report->markdown);
+  fmt::format_to(
+      put,
+      "\n## Fitted to a log\n\nWhat `penstock lab calibrate --log` makes of the same "
+      "runs' requests, without measured kernels: every other request is fitted, those "
+      "between them are held out and shown here. Medians over requests of the relative "
+      "error, and how far the means are off. Costs that a log does not tell apart share at will "
+      "what they make together.\n\n| run | TTFT | TPOT | mean TTFT | mean "
+      "TPOT | floor | a token | context, a token | a sequence |\n"
+      "|---|---|---|---|---|---|---|---|---|\n");
+  for (const FidelityRun& run : runs) {
+    const auto fit = FitLog({.requests = run.real.requests, .times = run.real.times}, run.engine);
+    if (!fit) return Fail(fit.error().code, run.name + ": " + fit.error().message);
+    const LogError& error = fit->held_out;
+    const engine::StepCosts& costs = fit->costs;
+    fmt::format_to(put,
+                   "| {} | {:.1f} % | {:.1f} % | {:+.1f} % | {:+.1f} % | {:.1f} ms | {:.0f} us | "
+                   "{:.0f} ns | {:.0f} us |\n",
+                   run.name, error.ttft * 100, error.tpot * 100, error.mean_ttft * 100,
+                   error.mean_tpot * 100, costs.floor_ms, costs.per_token_us,
+                   costs.decode_context_ns, costs.per_sequence_us);
+  }
+  return {};
+}
+
 Result<> AppendAnchors(FidelityReport* report) {
   const auto put = std::back_inserter(report->markdown);
   fmt::format_to(
@@ -186,7 +213,8 @@ Result<FidelityRun> ReplayVllmRun(const std::string& folder, std::string_view pr
   FidelityRun run{.name = path.filename().string(),
                   .profile = std::string(profile_name),
                   .real = std::move(*real),
-                  .simulated = std::move(*simulated)};
+                  .simulated = std::move(*simulated),
+                  .engine = options.engine};
   run.real_means = MeansOf(run.real.requests, run.real.times);
   run.simulated_means = MeansOf(run.real.requests, run.simulated.requests);
   return run;
@@ -216,14 +244,16 @@ Result<FidelityReport> MakeFidelityReport(std::span<const FidelityRun> runs,
                                           std::string_view picture_folder) {
   FidelityReport report;
   report.markdown = fmt::format(
-      "# How close the simulated engine is\n\nWritten by `{}`. Every number here follows from "
-      "kernel times, data sheets and published measurements; nothing was fitted to the runs that "
-      "it is compared with.\n\n## Real runs of vLLM, replayed\n\nThe same requests at the same "
+      "# How close the simulated engine is\n\nWritten by `{}`. But for the last section, every "
+      "number here follows from kernel times, data sheets and published measurements; nothing was "
+      "fitted to the runs that it is compared with.\n\n## Real runs of vLLM, replayed\n\nThe same "
+      "requests at the same "
       "times. TTFT is counted from the moment vLLM queued a request, TPOT from the first token to "
       "the last. The goal is 5 % for mean TPOT and 15 % for mean TTFT.\n\n",
       command);
   for (const FidelityRun& run : runs) AppendRun(run, picture_folder, &report);
   if (auto anchors = AppendAnchors(&report); !anchors) return std::unexpected(anchors.error());
+  if (auto fits = AppendLogFits(runs, &report); !fits) return std::unexpected(fits.error());
   return report;
 }
 

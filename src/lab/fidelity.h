@@ -19,6 +19,7 @@ struct FidelityRun {
   std::string profile;  // name or path
   VllmRun real;
   RunResult simulated;
+  engine::EngineOptions engine;  // that it was simulated with
   LatencyMeans real_means, simulated_means;
 };
 // Engine flags that the run states override the profile's.

@@ -103,11 +103,11 @@ TEST_F(VllmRunFiles, AreReadInTheOrderOfArrival) {
 
 TEST_F(VllmRunFiles, ComplaintsNameFileAndLine) {
   Write("requests.jsonl", Request(20, 10.0) + "{\"input_toks\":");
-  EXPECT_THAT(Complaint(), HasSubstr("requests.jsonl:2: not a JSON object: is the line cut off?"));
+  EXPECT_THAT(Complaint(), HasSubstr("1 row: cut off or no JSON object (first at line 2)"));
   Write("requests.jsonl", "{\"input_toks\":1}\n");
-  EXPECT_THAT(Complaint(), HasSubstr("requests.jsonl:1: no 'output_toks'"));
+  EXPECT_THAT(Complaint(), HasSubstr("requests.jsonl:1: none of the fields queued_ts"));
   Write("requests.jsonl", Request(0, 1));
-  EXPECT_THAT(Complaint(), HasSubstr("must be 1 at least"));
+  EXPECT_THAT(Complaint(), HasSubstr("without tokens"));
   Write("requests.jsonl", "");
   EXPECT_THAT(Complaint(), HasSubstr("no request"));
   Write("requests.jsonl", Request(1, 1));

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <array>
 #include <boost/json.hpp>
 #include <string_view>
@@ -10,7 +9,7 @@
 
 #include "core/csv.h"
 #include "core/file.h"
-#include "workload/line_reader.h"
+#include "lab/request_log.h"
 
 namespace penstock::lab {
 namespace {
@@ -28,62 +27,15 @@ Result<double> NumberOf(const json::object& object, std::string_view field) {
   return number;
 }
 
-struct Row {
-  double prompt = 0, output = 0, queued = 0, scheduled = 0, first = 0, last = 0;
-};
-
-Result<Row> ReadRow(std::string_view line) {
-  boost::system::error_code error;
-  const json::value value = json::parse(line, error);
-  if (error || !value.is_object()) {
-    return Fail(Code::kInvalidArgument, "not a JSON object: is the line cut off?");
-  }
-  Row row;
-  for (const auto& [field, into] :
-       {std::pair{"input_toks", &row.prompt}, std::pair{"output_toks", &row.output},
-        std::pair{"queued_ts", &row.queued}, std::pair{"scheduled_ts", &row.scheduled},
-        std::pair{"first_token_ts", &row.first}, std::pair{"last_token_ts", &row.last}}) {
-    auto number = NumberOf(value.get_object(), field);
-    if (!number) return std::unexpected(number.error());
-    *into = *number;
-  }
-  if (row.prompt < 1 || row.output < 1 || row.prompt > UINT32_MAX || row.output > UINT32_MAX) {
-    return Fail(Code::kOutOfRange, "input_toks and output_toks must be 1 at least");
-  }
-  if (row.first < row.queued || row.last < row.first) {
-    return Fail(Code::kInvalidArgument, "times go backwards");
-  }
-  return row;
-}
-
 Result<> ReadRequests(const std::string& folder, VllmRun* run) {
   const std::string path = folder + "/requests.jsonl";
-  const auto text = ReadFile(path, kMaxFileBytes);
-  if (!text) return std::unexpected(text.error());
-  std::vector<Row> rows;
-  auto lines = workload::LineReader::OfText(*text, path);
-  using Next = workload::LineReader::Next;
-  std::string_view line;
-  for (Next next = lines.Read(&line); next != Next::kEnd; next = lines.Read(&line)) {
-    if (next == Next::kLine && line.empty()) continue;
-    auto row = ReadRow(next == Next::kLine ? line : "");
-    if (!row) {
-      return Fail(row.error().code,
-                  fmt::format("{}:{}: {}", path, lines.number(), row.error().message));
-    }
-    rows.push_back(*row);
+  auto log = ReadRequestLog(path);
+  if (!log) return std::unexpected(log.error());
+  if (!log->skipped.empty()) {
+    return Fail(Code::kInvalidArgument, fmt::format("{}: {}", path, SkippedText(*log)));
   }
-  if (rows.empty()) return Fail(Code::kInvalidArgument, path + ": no request");
-  std::stable_sort(rows.begin(), rows.end(),
-                   [](const Row& a, const Row& b) { return a.queued < b.queued; });
-  const double start = rows.front().queued;
-  for (const Row& row : rows) {
-    const Duration arrival = FromSeconds(row.queued - start);
-    run->requests.push_back(
-        {arrival, static_cast<uint32_t>(row.prompt), static_cast<uint32_t>(row.output)});
-    run->times.push_back({arrival, FromSeconds(row.scheduled - start),
-                          FromSeconds(row.first - start), FromSeconds(row.last - start)});
-  }
+  run->requests = std::move(log->requests);
+  run->times = std::move(log->times);
   return {};
 }
 

@@ -132,6 +132,27 @@ def test_calibrate_finds_what_an_engine_was_made_of(start_sim, tmp_path):
     assert numbers(replayed)["lost_requests"] == "0"
 
 
+def test_calibrate_fits_a_log_of_requests(tmp_path):
+    log, profile = tmp_path / "log.csv", tmp_path / "mine.yaml"
+    rows = ["arrival_s,prompt_tokens,output_tokens,ttft_s,e2e_s"]
+    for i in range(60):  # one at a time: 20 ms a step, 50 us a token of the prompt
+        prompt, output = 500 + i * 60, 20 + i % 7 * 10
+        ttft = max(0.020, prompt * 50e-6)
+        rows.append(f"{i * 10},{prompt},{output},{ttft:.6f},{ttft + (output - 1) * 0.020:.6f}")
+    log.write_text("\n".join([*rows, "600,0,20,1,2", "610,500,20,0.0"]) + "\n")
+    done = lab("calibrate", "--log", str(log), "--kv-blocks", "20000", "--name", "mine", "--out", str(profile))
+    assert "62 rows, 60 of them used; skipped 1 row: without tokens (first at line 62); 1 row: cut off" in done.stderr
+    assert "30 requests held out: off by" in done.stderr
+    assert "note: perSequenceUs is not determined and left at 0: the log never has two requests at once" in done.stderr
+    costs = {name: float(value) for name, value in re.findall(r"^  (\w+): (\S+)$", profile.read_text(), re.MULTILINE)}
+    assert 19 < costs["floorMs"] < 20.5 and 47 < costs["perTokenUs"] < 52
+    replayed = lab("replay", "--workload", "sharegpt-like", "--max-requests", "50", "--profile", str(profile)).stdout
+    assert numbers(replayed)["lost_requests"] == "0"
+    log.write_text("arrival_s,prompt_tokens,ttft_s,e2e_s\n0,1,1,1\n")
+    error = lab("calibrate", "--log", str(log), "--kv-blocks", "20000", code=1).stderr
+    assert f"{log}:2: none of the fields output_toks, output_tokens, completion_tokens" in error
+
+
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
@@ -150,6 +171,8 @@ def test_calibrate_finds_what_an_engine_was_made_of(start_sim, tmp_path):
         (["sweep", "--set", "weight.no-hit-lru-scorer=much"], "'much' is no number"),
         (["calibrate", "--url", "http://127.0.0.1:9"], "connection refused"),
         (["calibrate", "--url", "http://192.0.2.1:8000"], "192.0.2.1"),
+        (["calibrate", "--log", "/nowhere/log.csv", "--kv-blocks", "9"], "/nowhere/log.csv"),
+        (["calibrate", "--log", "log.csv"], "give --kv-blocks"),
         (["kernels", "/nowhere", "--layers", "2"], "/nowhere/dense.csv"),
         (["fidelity", "--run", "here"], "--run here: not PROFILE=FOLDER"),
     ],
