@@ -3,46 +3,16 @@
 #include <algorithm>
 #include <cassert>
 #include <cmath>
-#include <set>
 #include <string>
 #include <utility>
 
 #include "core/exact_math.h"
-#include "core/random.h"
-#include "engine/block_pool.h"
+#include "engine/engine_impl.h"
 
 namespace penstock::engine {
 namespace {
 
 constexpr uint32_t kMaxLoraIndex = 1023;
-
-struct Sequence {
-  enum class State : uint8_t { kFree, kWaiting, kRunning };
-  Request request;
-  std::vector<BlockPool::BlockId> blocks;
-  uint64_t order = 0;     // of submission; never reused, so it also tells two lives of a slot apart
-  uint32_t computed = 0;  // tokens whose KV is in `blocks` once the step under way is over
-  uint32_t generated = 0;
-  uint32_t published = 0;  // blocks whose content the pool knows
-  bool admitted_before = false;
-  State state = State::kFree;
-
-  uint32_t tokens() const { return request.prompt_tokens + generated; }
-};
-
-// A waiting request; the smallest goes first.
-struct Turn {
-  int32_t priority;
-  uint64_t order;
-  uint32_t slot;
-  friend auto operator<=>(const Turn&, const Turn&) = default;
-};
-
-struct BatchEntry {
-  uint32_t slot;
-  uint32_t chunk;
-  uint64_t order;
-};
 
 Result<> Check(const EngineOptions& o) {
   const std::pair<const char*, uint32_t> bounds[] = {
@@ -60,79 +30,13 @@ Result<> Check(const EngineOptions& o) {
                                             " is above the " + std::to_string(capacity) +
                                             " tokens that the KV cache holds");
   }
+  if (o.cpu_blocks > 0 && o.kv_bytes_per_token == 0) {
+    return Fail(Code::kInvalidArgument, "a CPU tier needs kv_bytes_per_token, which is 0");
+  }
   return {};
 }
 
 }  // namespace
-
-class Engine::Impl {
- public:
-  explicit Impl(const EngineOptions& options)
-      : options_(options), pool_(options.num_blocks), random_(options.seed) {
-    waiting_.resize(1);
-    loads_.resize(1);
-  }
-
-  Result<> Submit(Request request);
-  bool Abort(uint64_t id);
-  void Reset();
-  Step BeginStep();
-  std::span<const Event> EndStep();
-  EngineStats Stats() const;
-
-  const EngineOptions& options() const { return options_; }
-  bool has_work() const { return !running_.empty() || waiting_count_ > 0; }
-  bool in_step() const { return in_step_; }
-  std::span<const LoraLoad> loads() const { return loads_; }
-
- private:
-  // Schedules the running requests; returns whether one was preempted.
-  bool ScheduleRunning();
-  void AdmitWaiting();
-  bool Admit(uint32_t slot);
-  // Makes room for `target` tokens of a sequence; false when blocks are short (nothing changes).
-  bool Grow(Sequence& sequence, uint32_t target);
-  // Takes back what Grow published for a chunk that will not be computed.
-  void Unpublish(Sequence& sequence, uint32_t chunk);
-  void Preempt(uint32_t slot);
-  uint32_t PickVictim() const;
-  void Schedule(uint32_t slot, uint32_t chunk);
-  uint32_t Chunk(uint32_t wanted) const;
-  // The adapter queue whose head goes next, or nullptr when nobody may be admitted.
-  std::set<Turn>* NextQueue();
-  void Enqueue(uint32_t slot);
-  void ReleaseBlocks(Sequence& sequence);
-  void Free(uint32_t slot);
-  void Emit(std::vector<Event>& to, const Sequence& sequence, Event::Kind kind, uint32_t count);
-  Duration NoisyDuration(const StepLoad& load);
-  Turn TurnOf(uint32_t slot) const {
-    const Sequence& s = sequences_[slot];
-    return {options_.policy == Policy::kPriority ? s.request.priority : 0, s.order, slot};
-  }
-  uint32_t BlocksFor(uint64_t tokens) const {
-    return static_cast<uint32_t>((tokens + options_.block_size - 1) / options_.block_size);
-  }
-
-  const EngineOptions options_;
-  BlockPool pool_;
-  Random random_;
-  std::vector<Sequence> sequences_;
-  std::vector<uint32_t> free_slots_;
-  boost::unordered_flat_map<uint64_t, uint32_t> by_id_;
-  std::vector<std::set<Turn>> waiting_;  // by adapter, so that a blocked one costs nothing
-  std::vector<LoraLoad> loads_;
-  std::vector<uint32_t> running_;  // in the order of admission
-  std::vector<BatchEntry> batch_;
-  std::vector<Event> begin_events_, end_events_;
-  BlockPool::Match match_;
-  StepLoad load_;
-  EngineStats stats_;
-  uint64_t next_order_ = 0;
-  uint32_t waiting_count_ = 0;
-  uint32_t running_loras_ = 0;  // distinct adapters
-  uint32_t budget_ = 0;         // tokens left in the step that is being made
-  bool in_step_ = false;
-};
 
 Result<> Engine::Impl::Submit(Request request) {
   const uint32_t longest_prompt = options_.max_model_len - (request.output_tokens > 0 ? 1 : 0);
@@ -150,6 +54,17 @@ Result<> Engine::Impl::Submit(Request request) {
     return Fail(Code::kResourceExhausted,
                 std::to_string(waiting_count_) + " requests wait already");
   }
+  if (request.remote_tokens > request.prompt_tokens) {
+    return Fail(Code::kOutOfRange, "a peer has " + std::to_string(request.remote_tokens) +
+                                       " tokens of a prompt of " +
+                                       std::to_string(request.prompt_tokens));
+  }
+  if (request.remote_tokens > 0 && options_.kv_bytes_per_token == 0) {
+    return Fail(Code::kInvalidArgument, "remote KV needs kv_bytes_per_token, which is 0");
+  }
+  if (holds_.IsHeld(request.id)) {
+    return Fail(Code::kAlreadyExists, "request " + std::to_string(request.id) + " is held");
+  }
   if (by_id_.contains(request.id)) {
     return Fail(Code::kAlreadyExists, "request " + std::to_string(request.id) + " is running");
   }
@@ -158,6 +73,7 @@ Result<> Engine::Impl::Submit(Request request) {
     request.output_tokens = room;
     request.end = FinishReason::kLength;
   }
+  const uint64_t prefix_hash = PrefixHash(request, options_.block_size);
   if (!options_.prefix_caching) request.block_hashes.clear();
 
   uint32_t slot;
@@ -175,16 +91,44 @@ Result<> Engine::Impl::Submit(Request request) {
   }
   sequences_[slot].request = std::move(request);
   sequences_[slot].order = next_order_++;
-  Enqueue(slot);
+  sequences_[slot].prefix_hash = prefix_hash;
+  StartWaiting(slot);
   return {};
+}
+
+void Engine::Impl::StartWaiting(uint32_t slot) {
+  Enqueue(slot);
+  ++loads_[sequences_[slot].request.lora].waiting;
+  ++waiting_count_;
+}
+
+void Engine::Impl::StopWaiting(uint32_t slot) {
+  Unqueue(slot);
+  --loads_[sequences_[slot].request.lora].waiting;
+  --waiting_count_;
 }
 
 void Engine::Impl::Enqueue(uint32_t slot) {
   Sequence& sequence = sequences_[slot];
   sequence.state = Sequence::State::kWaiting;
   waiting_[sequence.request.lora].insert(TurnOf(slot));
-  ++loads_[sequence.request.lora].waiting;
-  ++waiting_count_;
+}
+
+void Engine::Impl::Unqueue(uint32_t slot) {
+  const Sequence& sequence = sequences_[slot];
+  if (sequence.state == Sequence::State::kWaiting) {
+    waiting_[sequence.request.lora].erase(TurnOf(slot));
+  } else if (sequence.state == Sequence::State::kReady) {
+    ready_.erase(TurnOf(slot));
+  } else if (sequence.state == Sequence::State::kParked) {
+    std::erase(parked_, slot);
+  }
+}
+
+void Engine::Impl::Park(uint32_t slot) {
+  Unqueue(slot);
+  sequences_[slot].state = Sequence::State::kParked;
+  parked_.push_back(slot);
 }
 
 bool Engine::Impl::Abort(uint64_t id) {
@@ -200,45 +144,73 @@ bool Engine::Impl::Abort(uint64_t id) {
 
 void Engine::Impl::Reset() {
   for (uint32_t slot = 0; slot < sequences_.size(); ++slot) {
-    if (sequences_[slot].state != Sequence::State::kFree) Free(slot);
+    Sequence& sequence = sequences_[slot];
+    if (sequence.state == Sequence::State::kFree) continue;
+    if (sequence.state != Sequence::State::kOrphan) Free(slot);
+    if (sequence.state == Sequence::State::kOrphan) {
+      ReleaseBlocks(sequence);
+      FreeSlot(slot);
+    }
   }
   running_.clear();
+  transfers_.clear();
+  loading_hashes_.clear();
+  tier_in_.Clear();
+  peer_in_.Clear();
+  peer_out_.Clear();
+  holds_.Clear();
+  tier_.Clear();
   pool_.ForgetUnused();
 }
 
-// Ends a sequence's life; a running one is taken from running_ by the caller.
+// Ends a sequence's life; a running one is taken from running_ by the caller. One whose blocks are
+// being written to keeps its slot until EndLoad.
 void Engine::Impl::Free(uint32_t slot) {
   Sequence& sequence = sequences_[slot];
-  LoraLoad& load = loads_[sequence.request.lora];
+  by_id_.erase(sequence.request.id);
   if (sequence.state == Sequence::State::kRunning) {
-    ReleaseBlocks(sequence);
+    LoraLoad& load = loads_[sequence.request.lora];
     if (--load.running == 0 && sequence.request.lora != 0) --running_loras_;
   } else {
-    waiting_[sequence.request.lora].erase(TurnOf(slot));
-    --load.waiting;
-    --waiting_count_;
+    StopWaiting(slot);
   }
-  by_id_.erase(sequence.request.id);
-  sequence = Sequence();
-  sequence.order = UINT64_MAX;
+  if (sequence.state == Sequence::State::kLoading) {
+    sequence.state = Sequence::State::kOrphan;
+    return;
+  }
+  ReleaseBlocks(sequence);
+  FreeSlot(slot);
+}
+
+void Engine::Impl::FreeSlot(uint32_t slot) {
+  sequences_[slot] = Sequence();
+  sequences_[slot].order = UINT64_MAX;
   free_slots_.push_back(slot);
 }
 
 void Engine::Impl::ReleaseBlocks(Sequence& sequence) {
+  if (sequence.stored > 0) tier_.Touch({sequence.request.block_hashes.data(), sequence.stored});
   pool_.Release(sequence.blocks);
   sequence.blocks.clear();
   sequence.computed = 0;
   sequence.published = 0;
+  sequence.stored = 0;
 }
 
-Step Engine::Impl::BeginStep() {
+Step Engine::Impl::BeginStep(Time now) {
   assert(!in_step_);
   in_step_ = true;
+  time_ = std::max(time_, now);
   begin_events_.clear();
   batch_.clear();
   budget_ = options_.max_num_batched_tokens;
+  EndLoads();
+  holds_.Expire(time_);
   const bool preempted = ScheduleRunning();
-  if (!preempted) AdmitWaiting();
+  if (!preempted) {
+    AdmitReady();
+    AdmitWaiting();
+  }
 
   load_ = StepLoad();
   for (const BatchEntry& entry : batch_) {
@@ -250,7 +222,10 @@ Step Engine::Impl::BeginStep() {
   if (load_.sequences > 0) {
     ++stats_.steps;
     step.duration = NoisyDuration(load_);
+  } else if (!preempted) {
+    step.duration = UntilNext();
   }
+  step_end_ = time_ + step.duration;
   return step;
 }
 
@@ -328,7 +303,7 @@ void Engine::Impl::Preempt(uint32_t slot) {
   ReleaseBlocks(sequence);
   if (--loads_[sequence.request.lora].running == 0 && sequence.request.lora != 0) --running_loras_;
   // Its order is older than that of everything that waits for its first turn, so it goes in front.
-  Enqueue(slot);
+  StartWaiting(slot);
   ++stats_.preemptions;
   Emit(begin_events_, sequence, Event::Kind::kPreempted, sequence.generated);
 }
@@ -338,6 +313,15 @@ void Engine::Impl::Schedule(uint32_t slot, uint32_t chunk) {
   sequence.computed += chunk;
   budget_ -= chunk;
   batch_.push_back({slot, chunk, sequence.order});
+}
+
+// They have their blocks, so nothing that waits for blocks may stand in their way.
+void Engine::Impl::AdmitReady() {
+  for (auto it = ready_.begin(); it != ready_.end();) {
+    if (budget_ == 0 || running_.size() >= options_.max_num_seqs) return;
+    const uint32_t slot = (it++)->slot;
+    if (!IsLoraBlocked(sequences_[slot].request.lora)) Run(slot);
+  }
 }
 
 void Engine::Impl::AdmitWaiting() {
@@ -353,9 +337,7 @@ std::set<Turn>* Engine::Impl::NextQueue() {
   std::set<Turn>* best = nullptr;
   for (uint32_t lora = 0; lora < waiting_.size(); ++lora) {
     if (waiting_[lora].empty()) continue;
-    const bool blocked =
-        lora != 0 && loads_[lora].running == 0 && running_loras_ >= options_.max_loras;
-    if (blocked) continue;
+    if (IsLoraBlocked(lora)) continue;
     if (best == nullptr || *waiting_[lora].begin() < *best->begin()) best = &waiting_[lora];
   }
   return best;
@@ -369,15 +351,16 @@ bool Engine::Impl::Admit(uint32_t slot) {
   pool_.Find({hashes.data(), reusable}, &match_);
   const uint32_t hit = static_cast<uint32_t>(match_.blocks.size()) * options_.block_size;
   const uint64_t wanted = BlocksFor(tokens) - match_.blocks.size() + match_.on_free_list;
+  const Source source = sequence.request.remote_tokens > 0 ? Source::kPeer : Source::kTier;
+  const bool asks = source == Source::kPeer || tier_.capacity() > 0;
+  const uint32_t external = asks ? ExternalTokens(sequence, {hashes.data(), reusable}) : 0;
+  if (external > 0 && source == Source::kTier &&
+      IsBeingLoaded({hashes.data() + match_.blocks.size(), external / options_.block_size})) {
+    Park(slot);
+    return true;
+  }
   if (wanted > pool_.free_blocks()) return false;
 
-  waiting_[sequence.request.lora].erase(TurnOf(slot));
-  --waiting_count_;
-  LoraLoad& load = loads_[sequence.request.lora];
-  --load.waiting;
-  if (load.running++ == 0 && sequence.request.lora != 0) ++running_loras_;
-  sequence.state = Sequence::State::kRunning;
-  running_.push_back(slot);
   pool_.Reference(match_.blocks);
   sequence.blocks.assign(match_.blocks.begin(), match_.blocks.end());
   sequence.published = static_cast<uint32_t>(match_.blocks.size());
@@ -386,23 +369,42 @@ bool Engine::Impl::Admit(uint32_t slot) {
     sequence.admitted_before = true;
     stats_.prefix_query_tokens += tokens;
     stats_.prefix_hit_tokens += hit;
+    if (asks) stats_.external_query_tokens += tokens - hit;
+    stats_.external_hit_tokens += external;
   }
-  Emit(begin_events_, sequence, Event::Kind::kScheduled, hit);
-  const uint32_t chunk = Chunk(tokens - hit);
-  [[maybe_unused]] const bool grown = Grow(sequence, hit + chunk);
+  sequence.request.remote_tokens = 0;  // after a preemption it computes its prompt
+  if (external > 0) {
+    StartLoad(slot, external, source);
+  } else {
+    Run(slot);
+  }
+  return true;
+}
+
+void Engine::Impl::Run(uint32_t slot) {
+  Sequence& sequence = sequences_[slot];
+  StopWaiting(slot);
+  LoraLoad& load = loads_[sequence.request.lora];
+  if (load.running++ == 0 && sequence.request.lora != 0) ++running_loras_;
+  sequence.state = Sequence::State::kRunning;
+  running_.push_back(slot);
+  Emit(begin_events_, sequence, Event::Kind::kScheduled, sequence.computed);
+  const uint32_t chunk = Chunk(sequence.tokens() - sequence.computed);
+  [[maybe_unused]] const bool grown = Grow(sequence, sequence.computed + chunk);
   assert(grown);
   Schedule(slot, chunk);
-  return true;
 }
 
 std::span<const Event> Engine::Impl::EndStep() {
   assert(in_step_);
   in_step_ = false;
   end_events_.clear();
+  if (load_.sequences > 0) time_ = step_end_;
   bool finished = false;
   for (const BatchEntry& entry : batch_) {
     Sequence& sequence = sequences_[entry.slot];
-    if (sequence.order != entry.order) continue;          // aborted during the step
+    if (sequence.order != entry.order) continue;  // aborted during the step
+    if (tier_.capacity() > 0) StoreInTier(sequence);
     if (sequence.computed < sequence.tokens()) continue;  // more chunks of the prompt to come
     if (sequence.generated == 0) stats_.prompt_tokens += sequence.request.prompt_tokens;
     if (sequence.generated < sequence.request.output_tokens) {
@@ -412,6 +414,7 @@ std::span<const Event> Engine::Impl::EndStep() {
     }
     if (sequence.generated == sequence.request.output_tokens) {
       Emit(end_events_, sequence, Event::Kind::kFinished, sequence.generated);
+      if (sequence.request.hold > Duration(0)) HoldBlocks(sequence);
       Free(entry.slot);
       finished = true;
     }
@@ -444,8 +447,11 @@ EngineStats Engine::Impl::Stats() const {
   EngineStats stats = stats_;
   stats.running = static_cast<uint32_t>(running_.size());
   stats.waiting = waiting_count_;
+  stats.loading = static_cast<uint32_t>(transfers_.size());
   stats.num_blocks = pool_.total_blocks();
   stats.used_blocks = pool_.total_blocks() - pool_.free_blocks();
+  stats.cpu_blocks_used = tier_.blocks();
+  stats.holds = holds_.stats();
   return stats;
 }
 
@@ -461,8 +467,19 @@ bool Engine::Abort(uint64_t id) { return impl_->Abort(id); }
 void Engine::Reset() { impl_->Reset(); }
 bool Engine::HasWork() const { return impl_->has_work(); }
 Step Engine::BeginStep() { return impl_->BeginStep(); }
+Step Engine::BeginStep(Time now) { return impl_->BeginStep(now); }
 std::span<const Event> Engine::EndStep() { return impl_->EndStep(); }
 bool Engine::in_step() const { return impl_->in_step(); }
+bool Engine::DelayLoad(uint64_t id, Time time) { return impl_->DelayLoad(id, time); }
+bool Engine::FailLoad(uint64_t id) { return impl_->FailLoad(id); }
+std::optional<Hold> Engine::FindHold(uint64_t id) const { return impl_->holds().Find(id); }
+Result<Time> Engine::ConsumeHold(uint64_t id, uint64_t prefix_hash, uint32_t tokens, Time now) {
+  return impl_->ConsumeHold(id, prefix_hash, tokens, now);
+}
+bool Engine::ReleaseHold(uint64_t id, Time now) { return impl_->holds().Release(id, now); }
+bool Engine::ExtendHold(uint64_t id, Duration lease, Time now) {
+  return impl_->holds().Extend(id, now + lease, now);
+}
 EngineStats Engine::Stats() const { return impl_->Stats(); }
 std::span<const Engine::LoraLoad> Engine::LoraLoads() const { return impl_->loads(); }
 const EngineOptions& Engine::options() const { return impl_->options(); }

@@ -22,9 +22,13 @@ struct Live {
   uint32_t output = 0;
   uint32_t tokens = 0;
   bool waiting = true;
+  bool is_remote = false;
 };
 
-EngineOptions RandomOptions(Random& random) {
+// Whether blocks travel: through the tier, from peers, to peers.
+enum class Transfers : uint8_t { kNone, kSome };
+
+EngineOptions RandomOptions(Random& random, Transfers transfers) {
   EngineOptions options;
   options.block_size = 1 + static_cast<uint32_t>(random.Below(8));
   options.num_blocks = 8 + static_cast<uint32_t>(random.Below(60));
@@ -38,11 +42,19 @@ EngineOptions RandomOptions(Random& random) {
   options.costs.floor_ms = 1;
   options.costs.per_token_us = 10;
   options.costs.noise = 0.05;
+  if (transfers == Transfers::kSome) {
+    options.cpu_blocks = static_cast<uint32_t>(random.Below(4) * 30);
+    options.kv_bytes_per_token = 1000;
+    // A token takes between 1 us and 10 ms, so that some transfers last many steps.
+    options.tier_link = {1 / static_cast<double>(1 + random.Below(10'000)), 100};
+    options.peer_link = {1 / static_cast<double>(1 + random.Below(10'000)), 2000};
+  }
   return options;
 }
 
 // Prompts begin with one of a few texts, so that prefixes are shared.
-Request RandomRequest(Random& random, uint64_t id, const EngineOptions& options) {
+Request RandomRequest(Random& random, uint64_t id, const EngineOptions& options,
+                      Transfers transfers) {
   Request request;
   request.id = id;
   request.prompt_tokens = 1 + static_cast<uint32_t>(random.Below(options.max_model_len - 1));
@@ -55,24 +67,37 @@ Request RandomRequest(Random& random, uint64_t id, const EngineOptions& options)
   if (random.Below(2) == 0) tokens.back() += 77;
   request.block_hashes =
       HashBlocks(tokens, options.block_size, RootHash(std::to_string(request.lora), ""));
+  if (transfers == Transfers::kSome) {
+    if (random.Below(4) == 0) request.hold = milliseconds(1 + random.Below(200));
+    if (random.Below(4) == 0) {
+      request.remote_tokens = static_cast<uint32_t>(random.Below(request.prompt_tokens + 1));
+    }
+  }
   return request;
 }
 
 class Checker {
  public:
-  explicit Checker(const EngineOptions& options) : options_(options) {}
+  Checker(const EngineOptions& options, Transfers transfers)
+      : options_(options), transfers_(transfers) {}
 
   std::map<uint64_t, Live> live;
 
   void Begin(const Step& step) {
     for (const Event& event : step.events) {
       Live& request = live.at(event.id);
+      if (event.kind == Kind::kLoading) {
+        RC_ASSERT(request.waiting);
+        RC_ASSERT(event.count > 0u);
+        RC_ASSERT(event.count < request.prompt + request.tokens);
+        continue;
+      }
       RC_ASSERT(event.kind == Kind::kScheduled || event.kind == Kind::kPreempted);
       RC_ASSERT(request.waiting == (event.kind == Kind::kScheduled));
       request.waiting = event.kind == Kind::kPreempted;
       if (event.kind == Kind::kScheduled) {
         RC_ASSERT(event.count < request.prompt + request.tokens);
-        RC_ASSERT(event.count % options_.block_size == 0u);
+        RC_ASSERT(request.is_remote || event.count % options_.block_size == 0u);
       }
     }
     RC_ASSERT(step.load.new_tokens <= options_.max_num_batched_tokens);
@@ -82,8 +107,12 @@ class Checker {
     if (preempted) {
       for (const Event& event : step.events) RC_ASSERT(event.kind == Kind::kPreempted);
     }
-    // Work never stalls.
-    RC_ASSERT(live.empty() == (step.load.sequences == 0));
+    // Work never stalls: what cannot run waits for a moment to come.
+    if (live.empty()) RC_ASSERT(step.load.sequences == 0u);
+    if (!live.empty() && step.load.sequences == 0) {
+      RC_ASSERT(transfers_ == Transfers::kSome);
+      RC_ASSERT(preempted || step.duration > Duration(0));
+    }
   }
 
   void End(std::span<const Event> events) {
@@ -110,62 +139,140 @@ class Checker {
     RC_ASSERT(stats.running == live.size() - waiting);
     RC_ASSERT(stats.used_blocks <= stats.num_blocks);
     RC_ASSERT(stats.prefix_hit_tokens <= stats.prefix_query_tokens);
-    if (stats.running == 0) RC_ASSERT(stats.used_blocks == 0u);
+    RC_ASSERT(stats.external_hit_tokens <= stats.external_query_tokens);
+    RC_ASSERT(stats.cpu_blocks_used <= options_.cpu_blocks);
+    const HoldStats& holds = stats.holds;
+    RC_ASSERT((holds.holds == 0) == (holds.blocks == 0));
+    RC_ASSERT(holds.expired + holds.released <= holds.taken);
+    const uint32_t users = transfers_ == Transfers::kNone
+                               ? stats.running
+                               : stats.running + stats.waiting + stats.loading + holds.holds;
+    if (users == 0) RC_ASSERT(stats.used_blocks == 0u);
   }
 
  private:
   const EngineOptions& options_;
+  const Transfers transfers_;
 };
 
-void DriveRandomly(uint64_t seed) {
-  Random random(seed);
-  const EngineOptions options = RandomOptions(random);
-  auto engine = std::move(*Engine::Create(options));
-  Checker checker(options);
-  uint64_t next_id = 1;
-  const auto submit = [&] {
-    Request request = RandomRequest(random, next_id, options);
+// Drives an engine with random requests, aborts, readers of holds and failures of peers.
+class Drive {
+ public:
+  Drive(uint64_t seed, Transfers transfers)
+      : random_(seed),
+        transfers_(transfers),
+        options_(RandomOptions(random_, transfers)),
+        engine_(std::move(*Engine::Create(options_))),
+        checker_(options_, transfers) {}
+
+  void Run() {
+    for (int i = 0; i < 150; ++i) {
+      for (uint64_t n = random_.Below(4); n > 0; --n) Submit();
+      if (random_.Below(5) == 0) Abort();
+      Step();
+      checker_.Compare(engine_->Stats());
+    }
+    for (int i = 0; i < 20'000 && engine_->HasWork(); ++i) {
+      checker_.Begin(engine_->BeginStep());
+      checker_.End(engine_->EndStep());
+    }
+    RC_ASSERT(!engine_->HasWork());
+    RC_ASSERT(checker_.live.empty());
+    checker_.Compare(engine_->Stats());
+    RC_ASSERT(engine_->Stats().used_blocks == 0u);
+  }
+
+ private:
+  void Submit() {
+    Request request = RandomRequest(random_, next_id_, options_, transfers_);
     const Live live{request.prompt_tokens,
-                    std::min(request.output_tokens, options.max_model_len - request.prompt_tokens)};
-    if (engine->Submit(std::move(request))) checker.live[next_id] = live;
-    ++next_id;
-  };
-  const auto abort = [&] {
-    if (checker.live.empty()) return;
-    auto it = checker.live.begin();
-    std::advance(it, random.Below(checker.live.size()));
-    RC_ASSERT(engine->Abort(it->first));
-    checker.live.erase(it);
-  };
-  for (int i = 0; i < 150; ++i) {
-    for (uint64_t n = random.Below(4); n > 0; --n) submit();
-    if (random.Below(5) == 0) abort();
-    checker.Begin(engine->BeginStep());
-    if (random.Below(5) == 0) abort();
-    if (random.Below(5) == 0) submit();
-    checker.End(engine->EndStep());
-    checker.Compare(engine->Stats());
+                    std::min(request.output_tokens, options_.max_model_len - request.prompt_tokens),
+                    0, true, request.remote_tokens > 0};
+    if (engine_->Submit(std::move(request))) checker_.live[next_id_] = live;
+    ++next_id_;
   }
-  for (int i = 0; i < 20'000 && engine->HasWork(); ++i) {
-    checker.Begin(engine->BeginStep());
-    checker.End(engine->EndStep());
+
+  uint64_t AnyLive() {
+    auto it = checker_.live.begin();
+    std::advance(it, random_.Below(checker_.live.size()));
+    return it->first;
   }
-  RC_ASSERT(checker.live.empty());
-  checker.Compare(engine->Stats());
-}
+
+  void Abort() {
+    if (checker_.live.empty()) return;
+    const uint64_t id = AnyLive();
+    RC_ASSERT(engine_->Abort(id));
+    checker_.live.erase(id);
+  }
+
+  void Step() {
+    const engine::Step step = engine_->BeginStep(now_);
+    checker_.Begin(step);
+    Duration passed = step.duration;
+    if (step.load.sequences == 0) passed = passed * random_.Below(5) / 4;  // it may end early
+    if (random_.Below(5) == 0) Abort();
+    if (random_.Below(5) == 0) Submit();
+    if (transfers_ == Transfers::kSome) Disturb();
+    now_ += passed;
+    checker_.End(engine_->EndStep());
+  }
+
+  void Disturb() {
+    const uint64_t any = 1 + random_.Below(next_id_);
+    const auto hold = engine_->FindHold(any);
+    switch (random_.Below(8)) {
+      case 0: {
+        const uint64_t hash = hold && random_.Below(4) > 0 ? hold->prefix_hash : 5;
+        const auto sent = engine_->ConsumeHold(any, hash, hold ? hold->tokens : 1, now_);
+        if (sent) RC_ASSERT(hold->state == HoldState::kHeld && *sent > now_);
+        break;
+      }
+      case 1:
+        if (engine_->ReleaseHold(any, now_)) RC_ASSERT(hold->blocks > 0u);
+        break;
+      case 2:
+        if (engine_->ExtendHold(any, milliseconds(50), now_)) RC_ASSERT(hold->blocks > 0u);
+        break;
+      case 3:
+        if (!checker_.live.empty()) (void)engine_->FailLoad(AnyLive());
+        break;
+      case 4:
+        if (!checker_.live.empty()) (void)engine_->DelayLoad(AnyLive(), now_ + milliseconds(5));
+        break;
+      default:
+        if (random_.Below(60) != 0) break;
+        engine_->Reset();
+        checker_.live.clear();
+        RC_ASSERT(!engine_->HasWork());
+        RC_ASSERT(engine_->Stats().used_blocks == 0u);
+        break;
+    }
+  }
+
+  Random random_;
+  const Transfers transfers_;
+  const EngineOptions options_;
+  std::unique_ptr<Engine> engine_;
+  Checker checker_;
+  uint64_t next_id_ = 1;
+  Time now_{};
+};
 
 TEST(EngineProperty, WhateverComesNothingLeaksOrStalls) {
-  EXPECT_TRUE(rc::check("random traffic", [] { DriveRandomly(*rc::gen::arbitrary<uint64_t>()); }));
+  EXPECT_TRUE(rc::check("random traffic",
+                        [] { Drive(*rc::gen::arbitrary<uint64_t>(), Transfers::kNone).Run(); }));
+  EXPECT_TRUE(rc::check("random traffic with transfers",
+                        [] { Drive(*rc::gen::arbitrary<uint64_t>(), Transfers::kSome).Run(); }));
 }
 
 TEST(EngineProperty, TheSameTrafficGivesTheSameRun) {
-  const auto run = [] {
+  const auto run = [](Transfers transfers) {
     Random random(11);
-    EngineOptions options = RandomOptions(random);
+    EngineOptions options = RandomOptions(random, transfers);
     auto engine = std::move(*Engine::Create(options));
     std::vector<int64_t> trace;
     for (uint64_t i = 1; i < 400; ++i) {
-      (void)engine->Submit(RandomRequest(random, i, options));
+      (void)engine->Submit(RandomRequest(random, i, options, transfers));
       trace.push_back(engine->BeginStep().duration.count());
       for (const Event& event : engine->EndStep()) {
         trace.push_back(static_cast<int64_t>(event.id * 1000 + event.count));
@@ -173,7 +280,9 @@ TEST(EngineProperty, TheSameTrafficGivesTheSameRun) {
     }
     return trace;
   };
-  EXPECT_EQ(run(), run());
+  for (const Transfers transfers : {Transfers::kNone, Transfers::kSome}) {
+    EXPECT_EQ(run(transfers), run(transfers));
+  }
 }
 
 // A pool against the plainest model: reference counts in a map, the free order as a list.

@@ -3,11 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <map>
-#include <numeric>
-#include <string>
-
 #include "engine/block_hash.h"
+#include "engine/testing.h"
 
 namespace penstock::engine {
 namespace {
@@ -24,65 +21,6 @@ StepCosts H100() {
   costs.per_sequence_us = 30;
   costs.prefill_attention_ns = 1.4;
   return costs;
-}
-
-EngineOptions Small() {
-  EngineOptions options;
-  options.block_size = 4;
-  options.num_blocks = 16;
-  options.max_num_seqs = 4;
-  options.max_num_batched_tokens = 32;
-  options.max_model_len = 64;
-  options.costs.floor_ms = 10;
-  return options;
-}
-
-std::unique_ptr<Engine> Make(const EngineOptions& options) {
-  auto engine = Engine::Create(options);
-  EXPECT_TRUE(engine.has_value()) << engine.error().message;
-  return std::move(*engine);
-}
-
-// Tokens first, first+1, ...
-std::vector<uint64_t> Hashes(uint32_t first, uint32_t tokens, uint32_t block_size = 4) {
-  std::vector<uint32_t> ids(tokens);
-  std::iota(ids.begin(), ids.end(), first);
-  return HashBlocks(ids, block_size, RootHash("", ""));
-}
-
-Request Ask(uint64_t id, uint32_t prompt, uint32_t output, std::vector<uint64_t> hashes = {}) {
-  Request request;
-  request.id = id;
-  request.prompt_tokens = prompt;
-  request.output_tokens = output;
-  request.end = FinishReason::kLength;
-  request.block_hashes = std::move(hashes);
-  return request;
-}
-
-// One step's events as "s1:8 t2:1 f2:1 p3:0".
-std::string RunStep(Engine& engine) {
-  std::string out;
-  const auto add = [&](std::span<const Event> events) {
-    for (const Event& event : events) {
-      if (!out.empty()) out += ' ';
-      out += "sptf"[static_cast<int>(event.kind)];
-      out += std::to_string(event.id) + ":" + std::to_string(event.count);
-    }
-  };
-  add(engine.BeginStep().events);
-  add(engine.EndStep());
-  return out;
-}
-
-int StepsUntilIdle(Engine& engine) {
-  int steps = 0;
-  while (engine.HasWork() && steps < 10'000) {
-    engine.BeginStep();
-    engine.EndStep();
-    ++steps;
-  }
-  return steps;
 }
 
 TEST(EngineCreate, RefusesBoundsThatCannotWork) {

@@ -112,6 +112,7 @@ void EngineHost::OnEvent(const engine::Event& event, Time now) {
       Send(flight.loop, {.id = event.id, .kind = Delta::Kind::kScheduled, .count = event.count});
       return;
     case Kind::kPreempted:
+    case Kind::kLoading:
       return;
     case Kind::kToken:
       if (event.count == 1) {
