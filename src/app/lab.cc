@@ -166,6 +166,7 @@ struct SceneFlags {
   uint32_t engines = 8;
   std::vector<std::string> pool;       // "6xPROFILE"; instead of engines and profile
   std::vector<std::string> incidents;  // "SECONDS:KIND:ENGINE"
+  uint32_t cpu_blocks = 0;             // instead of the profiles'; 0: theirs
   uint64_t seed = 1;
   double until_s = 0;
   double scrape_ms = 50;
@@ -192,6 +193,11 @@ void DeclareScene(CLI::App& command, SceneFlags& flags) {
       ->check(CLI::Range(1, 10'000));
   command.add_option("--pool", flags.pool,
                      "Engines of several kinds instead: COUNTxPROFILE, one after the other");
+  command
+      .add_option("--cpu-blocks", flags.cpu_blocks,
+                  "KV blocks that host memory holds beside each engine's own; default: the "
+                  "profile's")
+      ->check(CLI::Range(1, 100'000'000));
   command.add_option(
       "--incident", flags.incidents,
       "SECONDS:KIND:NUMBER of an engine, from 1; KIND is fail, start, leave or join. "
@@ -223,6 +229,7 @@ Result<> AddEngines(SceneFlags& flags, uint32_t count, const std::string& name,
     spec.name = fmt::format("engine-{}", index + 1);
     spec.options = profile->Options();
     spec.options.seed = flags.seed * 1'000'003 + index;
+    if (flags.cpu_blocks > 0) spec.options.cpu_blocks = flags.cpu_blocks;
     spec.accelerators = profile->tensor_parallel;
   }
   return {};
@@ -291,8 +298,10 @@ Result<lab::ReplayOptions> ReplayOptionsOf(SceneFlags& flags) {
 }
 
 std::string FleetText(const SceneFlags& flags) {
-  if (flags.pool.empty()) return fmt::format("{} x {}", flags.engines, flags.profile);
-  return fmt::format("{}", fmt::join(flags.pool, " + "));
+  std::string text = flags.pool.empty() ? fmt::format("{} x {}", flags.engines, flags.profile)
+                                        : fmt::format("{}", fmt::join(flags.pool, " + "));
+  if (flags.cpu_blocks > 0) text += fmt::format(" with {} CPU blocks", flags.cpu_blocks);
+  return text;
 }
 
 bool IsTerminal() { return ::isatty(STDERR_FILENO) != 0; }
@@ -333,6 +342,10 @@ int RunReplay(ReplayFlags& flags) {
   std::printf("%-22s %llu\n", "requests", static_cast<unsigned long long>(summary.requests()));
   for (const auto& [name, value] : summary.Numbers()) {
     std::printf("%-22s %.6g\n", name.c_str(), value);
+  }
+  if (totals->external_hit_tokens > 0) {
+    std::printf("%-22s %llu\n", "tier_hit_tokens",
+                static_cast<unsigned long long>(totals->external_hit_tokens));
   }
   std::printf("%-22s %016llx\n", "decisions_digest",
               static_cast<unsigned long long>(totals->digest));

@@ -27,6 +27,8 @@ Examples:
       Two engines on free ports, ten times as fast, with two LoRA adapters.
   penstock sim --profile ./my-gpu.yaml --num-gpu-blocks-override 500
       A profile of your own, with a small KV cache, to see preemption.
+  penstock sim --profile h100-qwen3-32b --cpu-blocks 24000
+      1440 KV blocks on the GPU and 24000 in host memory, from where they come back at 20 GB/s.
   curl http://127.0.0.1:8101/v1/chat/completions -H 'content-type: application/json' \
       -d '{"messages": [{"role": "user", "content": "Hello"}], "stream": true}'
 )";
@@ -43,6 +45,7 @@ struct Flags {
   uint32_t max_model_len = 0;
   uint32_t num_gpu_blocks = 0;
   uint32_t max_waiting = 0;
+  uint32_t cpu_blocks = 0;
 };
 
 void Declare(CLI::App& app, Flags& flags) {
@@ -76,6 +79,10 @@ void Declare(CLI::App& app, Flags& flags) {
       ->check(positive);
   app.add_option("--num-gpu-blocks-override", flags.num_gpu_blocks,
                  "KV blocks instead of the profile's")
+      ->check(positive);
+  app.add_option(
+         "--cpu-blocks", flags.cpu_blocks,
+         "KV blocks that host memory holds beside each engine's own; default: the profile's")
       ->check(positive);
   app.add_option("--max-num-waiting", flags.max_waiting,
                  "Requests that may wait; more are refused with 429")
@@ -153,6 +160,7 @@ int RunSim(int argc, char** argv) {
   Override(flags.max_model_len, &profile->scheduler.max_model_len);
   Override(flags.max_waiting, &profile->scheduler.max_waiting);
   Override(flags.num_gpu_blocks, &profile->kv_cache.blocks);
+  Override(flags.cpu_blocks, &profile->kv_offload.cpu_blocks);
   // A smaller cache holds shorter requests only, as with vLLM's own check at start.
   if (flags.num_gpu_blocks > 0 && flags.max_model_len == 0) {
     const uint64_t room = uint64_t{profile->kv_cache.blocks} * profile->kv_cache.block_size;

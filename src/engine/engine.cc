@@ -31,7 +31,8 @@ Result<> Check(const EngineOptions& o) {
                                             " tokens that the KV cache holds");
   }
   if (o.cpu_blocks > 0 && o.kv_bytes_per_token == 0) {
-    return Fail(Code::kInvalidArgument, "a CPU tier needs kv_bytes_per_token, which is 0");
+    return Fail(Code::kInvalidArgument,
+                "a CPU tier needs the size of a token's KV: kvCache.bytesPerToken is 0");
   }
   return {};
 }

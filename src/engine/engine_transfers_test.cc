@@ -54,7 +54,7 @@ void RunAndEvict(Engine& engine, uint64_t id, uint32_t prompt, std::vector<uint6
 TEST(EngineTier, NeedsToKnowHowLargeATokenIs) {
   EngineOptions options = Tiered();
   options.kv_bytes_per_token = 0;
-  EXPECT_THAT(Engine::Create(options).error().message, HasSubstr("kv_bytes_per_token"));
+  EXPECT_THAT(Engine::Create(options).error().message, HasSubstr("kvCache.bytesPerToken"));
 }
 
 TEST(EngineTier, GivesBackWhatTheCacheLost) {

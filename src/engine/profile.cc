@@ -73,6 +73,10 @@ EngineOptions Profile::Options() const {
   options.max_model_len = scheduler.max_model_len;
   options.max_loras = scheduler.max_loras;
   options.max_waiting = scheduler.max_waiting;
+  options.cpu_blocks = kv_offload.cpu_blocks;
+  options.kv_bytes_per_token = kv_cache.bytes_per_token;
+  options.tier_link = kv_offload.link;
+  options.peer_link = kv_transfer;
   options.costs = step_time;
   options.kernel_times = kernel_times;
   return options;

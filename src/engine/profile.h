@@ -56,6 +56,7 @@ struct Profile {
   struct KvCache {
     uint32_t block_size = 16;
     uint32_t blocks = 0;
+    uint64_t bytes_per_token = 0;
     template <class V>
     void Describe(V& v) {
       v.Field("blockSize", block_size,
@@ -66,8 +67,27 @@ struct Profile {
                .min = 1,
                .max = 100'000'000,
                .required = true});
+      v.Field("bytesPerToken", bytes_per_token,
+              {.text = "KV of one token in all layers; needed where KV is transferred.",
+               .unit = "bytes",
+               .min = 0,
+               .max = 1e9});
     }
   } kv_cache;
+  struct KvOffload {
+    uint32_t cpu_blocks = 0;
+    LinkCosts link;
+    template <class V>
+    void Describe(V& v) {
+      v.Field("cpuBlocks", cpu_blocks,
+              {.text = "KV blocks that host memory holds; 0 means that there is no such tier.",
+               .unit = "blocks",
+               .min = 0,
+               .max = 1'000'000'000});
+      link.Describe(v);
+    }
+  } kv_offload;
+  LinkCosts kv_transfer = EngineOptions().peer_link;
   StepCosts step_time;
   std::string kernel_times_file;
   std::shared_ptr<const KernelTimes> kernel_times;  // what that file holds
@@ -88,6 +108,10 @@ struct Profile {
              .one_of = {"measured", "derived", "guess"}});
     v.Field("scheduler", scheduler, {.text = "Limits of the engine's scheduler."});
     v.Field("kvCache", kv_cache, {.text = "Its KV cache.", .required = true});
+    v.Field("kvOffload", kv_offload,
+            {.text = "Full blocks are kept in host memory, too, and come back from there."});
+    v.Field("kvTransfer", kv_transfer,
+            {.text = "The network that KV takes between a prefill and a decode engine."});
     v.Field("stepTime", step_time,
             {.text = "How long a step takes, beside what kernelTimes holds.", .required = true});
     v.Field(

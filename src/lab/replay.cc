@@ -23,12 +23,12 @@ constexpr std::string_view kSessionHeader = "x-session-id";
 constexpr std::string_view kFairnessHeader = "x-llm-d-inference-fairness-id";
 
 struct Event {
-  enum class Kind : uint8_t { kReach, kStepEnd, kFirst, kEnd, kScrape, kTick, kIncident };
+  enum class Kind : uint8_t { kReach, kStepEnd, kWake, kFirst, kEnd, kScrape, kTick, kIncident };
   Time at;
   uint64_t order = 0;  // of insertion: ties go by it
   Kind kind = Kind::kTick;
   uint32_t index = 0;  // of an engine or incident
-  uint64_t id = 0;     // of a request, or an engine's life
+  uint64_t id = 0;     // of a request, an engine's life or its wake
   bool operator>(const Event& other) const {
     return at != other.at ? at > other.at : order > other.order;
   }
@@ -55,6 +55,7 @@ struct SimEngine {
   bool is_member = true;
   bool is_stepping = false;
   uint64_t life = 0;  // raised by each failure
+  uint64_t wake = 0;  // of several wakes, the last one counts
   double started_at = 1;
   Time up_since = kEpoch;
   double up_seconds = 0;
@@ -97,6 +98,7 @@ class Replay::Impl {
   void Reach(uint64_t id);
   void BeginStep(uint32_t index);
   void EndStep(uint32_t index);
+  void Wake(uint32_t index);
   void First(uint64_t id);
   void End(uint64_t id);
   void TryFailed(uint32_t active, director::TryFailure failure);
@@ -221,6 +223,7 @@ Result<ReplayTotals> Replay::Impl::Run(workload::Source& source, const Observer&
     const engine::EngineStats stats = sim.engine->Stats();
     totals_.steps += stats.steps;
     totals_.preemptions += stats.preemptions;
+    totals_.external_hit_tokens += stats.external_hit_tokens;
     if (sim.is_up && sim.is_member) sim.up_seconds += ToSeconds(now_ - sim.up_since);
     totals_.accelerator_seconds += sim.up_seconds * options_.engines[i].accelerators;
   }
@@ -234,6 +237,9 @@ Result<> Replay::Impl::Handle(const Event& event) {
       return {};
     case Event::Kind::kStepEnd:
       if (engines_[event.index].life == event.id) EndStep(event.index);
+      return {};
+    case Event::Kind::kWake:
+      if (engines_[event.index].wake == event.id) Wake(event.index);
       return {};
     case Event::Kind::kFirst:
       First(event.id);
@@ -344,7 +350,7 @@ void Replay::Impl::Reach(uint64_t id) {
 
 void Replay::Impl::BeginStep(uint32_t index) {
   SimEngine& sim = engines_[index];
-  const engine::Step step = sim.engine->BeginStep();
+  const engine::Step step = sim.engine->BeginStep(now_);
   for (const engine::Event& event : step.events) {
     if (event.kind != engine::Event::Kind::kScheduled) continue;
     Active* const active = Find(event.id);
@@ -355,6 +361,8 @@ void Replay::Impl::BeginStep(uint32_t index) {
   sim.is_stepping = step.load.sequences > 0;
   if (!sim.is_stepping) {
     (void)sim.engine->EndStep();  // nothing could run: no events
+    ++sim.wake;
+    if (sim.engine->HasWork()) Push(now_ + step.duration, Event::Kind::kWake, index, sim.wake);
     return;
   }
   Push(now_ + step.duration, Event::Kind::kStepEnd, index, sim.life);
@@ -376,6 +384,12 @@ void Replay::Impl::EndStep(uint32_t index) {
     }
   }
   if (sim.engine->HasWork()) BeginStep(index);
+}
+
+// The transfer is over that an engine with nothing else to do waited for.
+void Replay::Impl::Wake(uint32_t index) {
+  SimEngine& sim = engines_[index];
+  if (!sim.is_stepping && sim.engine->HasWork()) BeginStep(index);
 }
 
 void Replay::Impl::First(uint64_t id) {

@@ -72,8 +72,9 @@ struct ReplayTotals {
   uint64_t decisions = 0;
   uint64_t steps = 0;
   uint64_t preemptions = 0;
-  uint64_t digest = 0;  // of all decisions: which request, when, which endpoint
-  Duration end{0};      // of the last answer
+  uint64_t external_hit_tokens = 0;  // from the engines' tiers
+  uint64_t digest = 0;               // of all decisions: which request, when, which endpoint
+  Duration end{0};                   // of the last answer
   double accelerator_seconds = 0;
 };
 

@@ -22,6 +22,7 @@ EngineHost::EngineHost(net::LoopPool& loops, size_t home, std::unique_ptr<engine
       speed_(speed),
       sinks_(loops.size()),
       outbox_(loops.size()),
+      epoch_(loop_.Now()),
       timer_(loop_, [this] { OnStepEnd(); }) {
   metrics_.Update(*engine_);
 }
@@ -80,22 +81,28 @@ void EngineHost::Accept(size_t from, std::vector<Submission>& batch) {
 }
 
 void EngineHost::BeginStep(Time start) {
-  stepping_ = true;
-  const engine::Step step = engine_->BeginStep();
-  metrics_.OnStep(step.load.new_tokens);
+  const engine::Step step = engine_->BeginStep(EngineTime(start));
+  stepping_ = step.load.sequences > 0;
+  if (stepping_) metrics_.OnStep(step.load.new_tokens);
   for (const engine::Event& event : step.events) OnEvent(event, start);
   metrics_.Update(*engine_);
   step_end_ = start + FromSeconds(ToSeconds(step.duration) / speed_);
+  // When nothing can run, what is submitted meanwhile does not wait for the timer.
+  if (!stepping_) (void)engine_->EndStep();
   timer_.Start(std::max(Duration(0), step_end_ - loop_.Now()));
 }
 
 void EngineHost::OnStepEnd() {
   const Time now = loop_.Now();
-  for (const engine::Event& event : engine_->EndStep()) OnEvent(event, now);
+  // A short delay does not move the next step; after a wait there is no step to follow.
+  const bool follows = stepping_ && now - step_end_ <= kMaxLag;
+  if (stepping_) {
+    for (const engine::Event& event : engine_->EndStep()) OnEvent(event, now);
+  }
   metrics_.Update(*engine_);
   stepping_ = false;
   // The next step is under way before the tokens of this one leave, as on a real engine.
-  if (engine_->HasWork()) BeginStep(now - step_end_ > kMaxLag ? now : step_end_);
+  if (engine_->HasWork()) BeginStep(follows ? step_end_ : now);
   Flush();
 }
 

@@ -65,6 +65,8 @@ class EngineHost {
   template <class Task>
   void AtHome(size_t from, Task task);
   void Accept(size_t from, std::vector<Submission>& batch);
+  // The engine's time: from its home loop's, as much faster as its steps are.
+  Time EngineTime(Time wall) const { return Time(FromSeconds(ToSeconds(wall - epoch_) * speed_)); }
   void BeginStep(Time start);
   void OnStepEnd();
   void OnEvent(const engine::Event& event, Time now);
@@ -81,7 +83,8 @@ class EngineHost {
   std::vector<Sink> sinks_;
   std::vector<std::vector<Delta>> outbox_;  // by loop
   boost::unordered_flat_map<uint64_t, Flight> flights_;
-  Time step_end_{};
+  const Time epoch_;
+  Time step_end_{};  // or when to look again, when nothing can run until then
   bool stepping_ = false;
   bool flush_posted_ = false;
   net::Timer timer_;

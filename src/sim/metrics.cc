@@ -93,6 +93,14 @@ EngineMetrics::EngineMetrics(const Names& names, const engine::EngineOptions& op
       .With({std::to_string(options.block_size), "auto", options.prefix_caching ? "True" : "False",
              kEngine, std::to_string(options.num_blocks)})
       .Set(1);
+  if (options.cpu_blocks > 0) {
+    external_queries_ = &Count("vllm:external_prefix_cache_queries_total",
+                               "External prefix cache queries from KV connector cross-instance "
+                               "cache sharing, in terms of number of queried tokens.");
+    external_hits_ = &Count("vllm:external_prefix_cache_hits_total",
+                            "External prefix cache hits from KV connector cross-instance cache "
+                            "sharing, in terms of number of cached tokens.");
+  }
   registry_.AddGauge("process_start_time_seconds", "Start time of the process since unix epoch.")
       .Set(UnixSeconds());
   if (!loras_.empty()) {
@@ -135,6 +143,10 @@ void EngineMetrics::Update(const engine::Engine& engine) {
   generation_tokens_.Add(now.generation_tokens - last_.generation_tokens);
   prefix_queries_.Add(now.prefix_query_tokens - last_.prefix_query_tokens);
   prefix_hits_.Add(now.prefix_hit_tokens - last_.prefix_hit_tokens);
+  if (external_queries_ != nullptr) {
+    external_queries_->Add(now.external_query_tokens - last_.external_query_tokens);
+    external_hits_->Add(now.external_hit_tokens - last_.external_hit_tokens);
+  }
   preemptions_.Add(now.preemptions - last_.preemptions);
   last_ = now;
   if (lora_info_ != nullptr) UpdateLoras(engine.LoraLoads());

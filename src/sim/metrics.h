@@ -60,6 +60,8 @@ class EngineMetrics {
   telemetry::Counter& generation_tokens_;
   telemetry::Counter& prefix_queries_;
   telemetry::Counter& prefix_hits_;
+  telemetry::Counter* external_queries_ = nullptr;  // only with a tier
+  telemetry::Counter* external_hits_ = nullptr;
   telemetry::Counter& preemptions_;
   telemetry::Histogram& ttft_;
   telemetry::Histogram& inter_token_;
