@@ -401,11 +401,11 @@ std::span<const Event> Engine::Impl::EndStep() {
   in_step_ = false;
   end_events_.clear();
   if (load_.sequences > 0) time_ = step_end_;
+  if (tier_.capacity() > 0) StoreInTier();
   bool finished = false;
   for (const BatchEntry& entry : batch_) {
     Sequence& sequence = sequences_[entry.slot];
-    if (sequence.order != entry.order) continue;  // aborted during the step
-    if (tier_.capacity() > 0) StoreInTier(sequence);
+    if (sequence.order != entry.order) continue;          // aborted during the step
     if (sequence.computed < sequence.tokens()) continue;  // more chunks of the prompt to come
     if (sequence.generated == 0) stats_.prompt_tokens += sequence.request.prompt_tokens;
     if (sequence.generated < sequence.request.output_tokens) {

@@ -127,7 +127,8 @@ class Engine::Impl {
   void EndLoad(uint32_t slot);
   void MakeReady(uint32_t slot);
   Sequence* FindPeerLoad(uint64_t id);
-  void StoreInTier(Sequence& sequence);
+  // What the step that ends has computed.
+  void StoreInTier();
   // Until a transfer or a hold ends; 0: there is none.
   Duration UntilNext() const;
   // Makes room for `target` tokens of a sequence; false when blocks are short (nothing changes).

@@ -122,11 +122,15 @@ Result<Time> Engine::Impl::ConsumeHold(uint64_t id, uint64_t prefix_hash, uint32
       now, uint64_t{BlocksFor(tokens)} * options_.block_size * options_.kv_bytes_per_token);
 }
 
-// The step that computed the blocks is over; the copy runs beside the next ones.
-void Engine::Impl::StoreInTier(Sequence& sequence) {
-  const std::vector<uint64_t>& hashes = sequence.request.block_hashes;
-  tier_.Store({hashes.data() + sequence.stored, sequence.published - sequence.stored});
-  sequence.stored = sequence.published;
+// The copies run beside the next steps and cost them nothing.
+void Engine::Impl::StoreInTier() {
+  for (const BatchEntry& entry : batch_) {
+    Sequence& sequence = sequences_[entry.slot];
+    if (sequence.order != entry.order) continue;  // aborted during the step
+    const std::vector<uint64_t>& hashes = sequence.request.block_hashes;
+    tier_.Store({hashes.data() + sequence.stored, sequence.published - sequence.stored});
+    sequence.stored = sequence.published;
+  }
 }
 
 void Engine::Impl::HoldBlocks(Sequence& sequence) {
