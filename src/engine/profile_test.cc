@@ -60,6 +60,33 @@ TEST(Profile, ReadsEveryPart) {
   EXPECT_EQ(options.costs.decode_context_ns, 42);
 }
 
+TEST(Profile, HasWhatTransfersTake) {
+  std::string text(kMinimal);
+  const auto plain = ParseProfile(text, "p.yaml");
+  ASSERT_TRUE(plain.has_value()) << plain.error().message;
+  EXPECT_EQ(plain->Options().cpu_blocks, 0u);
+  EXPECT_EQ(plain->Options().peer_link.gb_per_s, 12.5);
+  text.replace(text.find("{blocks: 10}"), 12, "{blocks: 10, bytesPerToken: 131072}");
+  text += "kvOffload: {cpuBlocks: 40, gbPerS: 50}\nkvTransfer: {latencyUs: 500}\n";
+  const auto profile = ParseProfile(text, "p.yaml");
+  ASSERT_TRUE(profile.has_value()) << profile.error().message;
+  const EngineOptions options = profile->Options();
+  EXPECT_EQ(options.kv_bytes_per_token, 131072u);
+  EXPECT_EQ(options.cpu_blocks, 40u);
+  EXPECT_EQ(options.tier_link.gb_per_s, 50);
+  EXPECT_EQ(options.tier_link.latency_us, 1);
+  EXPECT_EQ(options.peer_link.gb_per_s, 12.5);
+  EXPECT_EQ(options.peer_link.latency_us, 500);
+  text.replace(text.find(", bytesPerToken: 131072"), 23, "");
+  EXPECT_THAT(ParseProfile(text, "p.yaml").error().message, HasSubstr("kvCache.bytesPerToken"));
+}
+
+TEST(Profile, BuiltinsCanHaveATier) {
+  for (const std::string& name : BuiltinProfileNames()) {
+    EXPECT_GT(LoadProfile(name)->kv_cache.bytes_per_token, 0u) << name;
+  }
+}
+
 TEST(Profile, SaysWhereAMistakeIs) {
   std::string text(kMinimal);
   text.replace(text.find("floorMs"), 7, "floorms");

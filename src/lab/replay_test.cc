@@ -187,6 +187,37 @@ TEST(Replay, OwnBlocksAfterAPreemptionAreNoCacheHits) {
   for (const Outcome& outcome : seen.outcomes) EXPECT_EQ(outcome.cached_tokens, 0u);
 }
 
+TEST(Replay, ATierGivesBackWhatTheCacheLost) {
+  const auto run = [](uint32_t cpu_blocks, std::vector<Incident> incidents = {}) {
+    ReplayOptions options = Fleet(1);
+    options.engines[0].options.num_blocks = 100;  // three prompts of 500 tokens
+    options.engines[0].options.max_model_len = 1600;
+    options.engines[0].options.cpu_blocks = cpu_blocks;
+    options.incidents = std::move(incidents);
+    std::vector<Job> jobs = Jobs(30, seconds(2));
+    for (size_t i = 0; i < jobs.size(); ++i) jobs[i].prompt = {{i % 6, 500}};
+    FixedSource source(std::move(jobs));
+    return Watch(std::move(options), source, "random");
+  };
+  const Seen without = run(0), with = run(1000), again = run(1000);
+  EXPECT_EQ(without.totals.external_hit_tokens, 0u);
+  EXPECT_EQ(with.totals.external_hit_tokens, 24u * 496);
+  EXPECT_EQ(with.totals.digest, again.totals.digest);
+  ASSERT_EQ(with.outcomes.size(), 30u);
+  for (size_t i = 0; i < 30; ++i) {
+    ASSERT_TRUE(with.outcomes[i].is_served);
+    EXPECT_EQ(with.outcomes[i].ttft, again.outcomes[i].ttft);
+    EXPECT_EQ(without.outcomes[i].cached_tokens, 0u);
+    EXPECT_EQ(with.outcomes[i].cached_tokens, i < 6 ? 0u : 496u);
+    const Duration saved = without.outcomes[i].ttft - with.outcomes[i].ttft;
+    EXPECT_EQ(saved > Duration(0), i >= 6) << i;
+  }
+  // An engine that dies loses its host's memory, too.
+  const Seen failed = run(1000, {{milliseconds(25'500), 0, Incident::Kind::kFail},
+                                 {milliseconds(25'800), 0, Incident::Kind::kStart}});
+  EXPECT_EQ(failed.totals.external_hit_tokens, 18u * 496);
+}
+
 TEST(Replay, NobodyToServeIsARefusalThatTheSourceHears) {
   ReplayOptions options = Fleet(1);
   options.incidents = {{Duration(0), 0, Incident::Kind::kFail}};

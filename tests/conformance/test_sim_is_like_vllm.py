@@ -25,7 +25,8 @@ ONLY_WHAT_IS_SENT = {"responses"}
 
 @pytest.fixture(scope="module")
 def sim(tmp_path_factory):
-    sim = Sim(tmp_path_factory.mktemp("sim"), 1, 0, "--model", MODEL, "--speed", "50", "--max-model-len", "4096")
+    sim = Sim(tmp_path_factory.mktemp("sim"), 1, 0, "--model", MODEL, "--speed", "50", "--max-model-len", "4096",
+              "--cpu-blocks", "1000")
     yield sim
     sim.stop()
 
@@ -80,5 +81,6 @@ def test_metrics_have_vllm_s_names_types_and_labels(sim):
         if name != "vllm:cache_config_info":  # vLLM adds labels with every release
             assert family["labels"] == real[name]["labels"], name
     for name in ("num_requests_running", "num_requests_waiting", "kv_cache_usage_perc", "cache_config_info",
-                 "time_to_first_token_seconds", "prefix_cache_hits", "request_success"):
+                 "time_to_first_token_seconds", "prefix_cache_hits", "external_prefix_cache_queries",
+                 "external_prefix_cache_hits", "request_success"):
         assert f"vllm:{name}" in got

@@ -39,6 +39,16 @@ def test_replay_repeats_bit_for_bit_and_shows_its_numbers():
     assert float(first["ttft_mean_s"]) > 0 and 0 < float(first["hit_share"]) < 1
 
 
+def test_engines_may_have_a_cpu_tier():
+    flags = ["replay", "--workload", "tiered", "--max-requests", "150", "--rate-scale", "0.2", "--engines", "1"]
+    without, output = lab(*flags).stdout, lab(*flags, "--cpu-blocks", "500000").stdout
+    assert "with 500000 CPU blocks" in output
+    assert "tier_hit_tokens" not in without
+    assert int(numbers(output)["tier_hit_tokens"]) > 0
+    assert float(numbers(output)["hit_share"]) > float(numbers(without)["hit_share"])
+    assert float(numbers(output)["ttft_mean_s"]) < float(numbers(without)["ttft_mean_s"])
+
+
 def test_replay_reads_traces(tmp_path):
     mooncake = TRACES / "mooncake_conversation_60.jsonl"
     result = numbers(lab("replay", "--workload", f"mooncake:{mooncake}", "--engines", "2", "--policy", "sticky").stdout)
