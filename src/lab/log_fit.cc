@@ -20,8 +20,8 @@ constexpr uint32_t kFewestTokens = 8;   // of an answer whose time per token say
 constexpr uint32_t kLongPrompt = 4096;  // where attention among a prompt's tokens shows
 constexpr double kAsWell = 0.005;       // errors that differ by less
 constexpr double kMostOff = 2.3;        // a request counts as off by a factor of ten at most
-constexpr int kDescents = 2;
-constexpr int kReplays = 200;  // of each descent
+constexpr int kDescents = 3;
+constexpr int kReplays = 150;  // of each descent
 
 double TpotOf(const RunRequest& request, const RunTimes& times) {
   return ToSeconds(times.last_token - times.first_token) / (request.output_tokens - 1.0);
@@ -152,12 +152,18 @@ struct Guess {
 
 class LogFitter {
  public:
-  LogFitter(std::span<const RunRequest> requests, std::span<const RunTimes> times,
-            const engine::EngineOptions& options)
-      : requests_(requests), times_(times) {
+  // The first `count` requests of the log. What ended after that is only company: in the log it had
+  // some that the replay has not.
+  LogFitter(const RequestLog& log, size_t count, const engine::EngineOptions& options)
+      : requests_(std::span(log.requests).first(count)), times_(std::span(log.times).first(count)) {
+    const bool is_whole = count == log.requests.size();
+    for (size_t i = 0, used = 0; i < count; ++i) {
+      if (!is_whole && times_[i].last_token > log.requests[count].arrival) continue;
+      (used++ % 2 == 0 ? fitted_ : held_out_).push_back(i);
+    }
     options_.engine = options;
     options_.engine.kernel_times = nullptr;
-    options_.engine.max_waiting = static_cast<uint32_t>(requests.size());
+    options_.engine.max_waiting = static_cast<uint32_t>(count);
     options_.sample_every = seconds(1'000'000);
   }
   Result<LogFit> Fit();
@@ -173,10 +179,11 @@ class LogFitter {
   double Off(const Guess& guess, Of what = Of::kBoth);
   std::vector<RunTimes> Simulate(const Guess& guess);
   void Descend(std::span<const Unknown> unknowns, Of what, int replays, Guess* best);
-  LogError ErrorOf(std::span<const RunTimes> simulated, size_t first) const;
+  LogError ErrorOf(std::span<const RunTimes> simulated, std::span<const size_t> requests) const;
 
   std::span<const RunRequest> requests_;
   std::span<const RunTimes> times_;
+  std::vector<size_t> fitted_, held_out_;
   RunOptions options_;
 };
 
@@ -200,7 +207,7 @@ double LogFitter::Off(const Guess& guess, Of what) {
   const auto off = [](double a, double b) {
     return std::min(kMostOff, std::fabs(ExactLog(std::max(a, 1e-6) / std::max(b, 1e-6))));
   };
-  for (size_t i = 0; i < requests_.size(); i += 2) {
+  for (const size_t i : fitted_) {
     ttft += off(TtftOf(simulated[i]), TtftOf(times_[i]));
     ++ttfts;
     if (requests_[i].output_tokens < kFewestTokens) continue;
@@ -213,11 +220,12 @@ double LogFitter::Off(const Guess& guess, Of what) {
          std::sqrt(tpot / static_cast<double>(tpots));
 }
 
-LogError LogFitter::ErrorOf(std::span<const RunTimes> simulated, size_t first) const {
+LogError LogFitter::ErrorOf(std::span<const RunTimes> simulated,
+                            std::span<const size_t> requests) const {
   LogError error;
   std::vector<double> ttfts, tpots;
   double ttft = 0, real_ttft = 0, tpot = 0, real_tpot = 0;
-  for (size_t i = first; i < requests_.size(); i += 2) {
+  for (const size_t i : requests) {
     ++error.requests;
     ttft += TtftOf(simulated[i]);
     real_ttft += TtftOf(times_[i]);
@@ -241,7 +249,7 @@ Result<Guess> LogFitter::FirstGuess() const {
   std::vector<std::vector<double>> rows;
   std::vector<double> tpots, ttfts;
   double context = 0;
-  for (size_t i = 0; i < requests_.size(); i += 2) {
+  for (const size_t i : fitted_) {
     ttfts.push_back(TtftOf(times_[i]) / requests_[i].prompt_tokens);
     context += requests_[i].prompt_tokens + requests_[i].output_tokens / 2.0;
     if (requests_[i].output_tokens < kFewestTokens) continue;
@@ -354,6 +362,12 @@ void LogFitter::AddNotes(std::span<const Unknown> unknowns, const Guess& best, L
 }
 
 Result<LogFit> LogFitter::Fit() {
+  if (fitted_.size() + held_out_.size() < kFewest) {
+    return Fail(Code::kInvalidArgument,
+                fmt::format("{} requests that ended before the last one came are too few: {} at "
+                            "least; take more of the log",
+                            fitted_.size() + held_out_.size(), kFewest));
+  }
   LogFit fit;
   auto guess = FirstGuess();
   if (!guess) return std::unexpected(guess.error());
@@ -400,8 +414,8 @@ Result<LogFit> LogFitter::Fit() {
   const std::vector<RunTimes> simulated = Simulate(*guess);
   fit.costs = guess->costs;
   fit.overhead_s = guess->overhead_s;
-  fit.fitted = ErrorOf(simulated, 0);
-  fit.held_out = ErrorOf(simulated, 1);
+  fit.fitted = ErrorOf(simulated, fitted_);
+  fit.held_out = ErrorOf(simulated, held_out_);
   return fit;
 }
 
@@ -414,8 +428,7 @@ Result<LogFit> FitLog(const RequestLog& log, const engine::EngineOptions& option
     return Fail(Code::kInvalidArgument,
                 fmt::format("{} requests are too few: {} at least", count, kFewest));
   }
-  return LogFitter(std::span(log.requests).first(count), std::span(log.times).first(count), options)
-      .Fit();
+  return LogFitter(log, count, options).Fit();
 }
 
 }  // namespace penstock::lab

@@ -7,7 +7,7 @@
 // of the costs.
 //
 // THREADS: pure functions; the same log gives the same costs, bit for bit, on every machine.
-// COST: about 1,000 replays of the log; 3 s for 300 requests.
+// COST: about 1,000 to 1,500 replays of the log; 3 s for 300 requests.
 // SOURCE: the first part after BLIS's estimation of step times from traces; Nelder and Mead, "A
 // simplex method for function minimization", 1965.
 #pragma once
@@ -40,8 +40,9 @@ struct LogFit {
 };
 
 // `options`: limits and cache of the engine; its costs and kernel times are not used. Takes at most
-// `max_requests` from the log's beginning. kInvalidArgument: fewer than 20 requests, or none with
-// several tokens; what the engine says to a request that it refuses.
+// `max_requests` from the log's beginning, which should find the engine idle; of a log that goes
+// on, those count that ended before the rest came. kInvalidArgument: fewer than 20 requests, or
+// none with several tokens; what the engine says to a request that it refuses.
 Result<LogFit> FitLog(const RequestLog& log, const engine::EngineOptions& options,
                       size_t max_requests = 2'000);
 
