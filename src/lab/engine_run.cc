@@ -54,10 +54,21 @@ class EngineRun {
     submitted.id = next_;
     submitted.prompt_tokens = request.prompt_tokens;
     submitted.output_tokens = request.output_tokens;
-    submitted.block_hashes.resize(request.cached_tokens / options_.engine.block_size);
-    std::iota(submitted.block_hashes.begin(), submitted.block_hashes.end(), uint64_t{1});
+    submitted.block_hashes = BlockHashes(request);
     result_.requests[next_++].sent = options_.concurrency > 0 ? now_ : request.arrival;
     return engine_->Submit(std::move(submitted));
+  }
+
+  // What is cached is shared; the rest is the request's own, which it finds again after a
+  // preemption.
+  std::vector<uint64_t> BlockHashes(const RunRequest& request) const {
+    const uint32_t block_size = options_.engine.block_size;
+    std::vector<uint64_t> hashes((uint64_t{request.prompt_tokens} + request.output_tokens) /
+                                 block_size);
+    std::iota(hashes.begin(), hashes.end(), uint64_t{1});
+    const uint64_t own = (uint64_t{next_} + 1) << 32;
+    for (size_t i = request.cached_tokens / block_size; i < hashes.size(); ++i) hashes[i] += own;
+    return hashes;
   }
 
   Result<> SubmitDue() {

@@ -1,5 +1,6 @@
 // One engine alone in virtual time, with requests of given lengths and arrivals: what the engine
-// model is checked with.
+// model is checked with. Every request's text is its own, but for what is said to be cached; one
+// that was preempted finds what is left of its blocks, as in vLLM.
 #pragma once
 
 #include <cstdint>
