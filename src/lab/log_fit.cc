@@ -100,7 +100,8 @@ std::vector<Company> CompanyOf(std::span<const RunRequest> requests,
   Integral sequences, context;
   Sum prefill;
   for (size_t i = 0; i < requests.size(); ++i) {
-    const double from = ToSeconds(times[i].first_token), to = ToSeconds(times[i].last_token);
+    const double from = ToSeconds(std::max(times[i].first_token, times[i].sent));
+    const double to = ToSeconds(times[i].last_token);
     const double prompt = requests[i].prompt_tokens, output = requests[i].output_tokens;
     prefill.Add(from, prompt - requests[i].cached_tokens);
     if (to <= from) continue;
@@ -158,6 +159,10 @@ class LogFitter {
       : requests_(std::span(log.requests).first(count)), times_(std::span(log.times).first(count)) {
     const bool is_whole = count == log.requests.size();
     for (size_t i = 0, used = 0; i < count; ++i) {
+      if (times_[i].first_token < Duration(0)) {
+        ++in_one_piece_;
+        continue;
+      }
       if (!is_whole && times_[i].last_token > log.requests[count].arrival) continue;
       (used++ % 2 == 0 ? fitted_ : held_out_).push_back(i);
     }
@@ -184,6 +189,7 @@ class LogFitter {
   std::span<const RunRequest> requests_;
   std::span<const RunTimes> times_;
   std::vector<size_t> fitted_, held_out_;
+  size_t in_one_piece_ = 0;
   RunOptions options_;
 };
 
@@ -364,11 +370,16 @@ void LogFitter::AddNotes(std::span<const Unknown> unknowns, const Guess& best, L
 Result<LogFit> LogFitter::Fit() {
   if (fitted_.size() + held_out_.size() < kFewest) {
     return Fail(Code::kInvalidArgument,
-                fmt::format("{} requests that ended before the last one came are too few: {} at "
-                            "least; take more of the log",
+                fmt::format("{} requests with a first token, and over before the rest of the log, "
+                            "are too few: {} at least",
                             fitted_.size() + held_out_.size(), kFewest));
   }
   LogFit fit;
+  if (in_one_piece_ > 0) {
+    fit.notes.push_back(fmt::format(
+        "{} requests were answered in one piece: they are replayed, but say nothing of TTFT",
+        in_one_piece_));
+  }
   auto guess = FirstGuess();
   if (!guess) return std::unexpected(guess.error());
   options_.engine.costs = guess->costs;

@@ -109,7 +109,18 @@ TEST(FitLog, OfALogThatGoesOnOnlyWhatIsWholeCounts) {
   EXPECT_LT(fit->fitted.requests + fit->held_out.requests, 80u);
   EXPECT_LT(fit->held_out.tpot, 0.01);
   EXPECT_THAT(FitLog(log, Engine({}), 21).error().message,
-              HasSubstr("that ended before the last one came are too few"));
+              HasSubstr("over before the rest of the log, are too few"));
+}
+
+TEST(FitLog, WhatWasAnsweredInOnePieceIsOnlyCompany) {
+  RequestLog log = MakeLog(kCosts, {.requests = 120, .gap_s = 0.3}, 0);
+  for (size_t i = 0; i < 120; i += 3) log.times[i].first_token = RunTimes().first_token;
+  const auto fit = FitLog(log, Engine({}));
+  ASSERT_TRUE(fit) << fit.error().message;
+  EXPECT_EQ(fit->fitted.requests + fit->held_out.requests, 80u);
+  EXPECT_THAT(fit->notes, Contains(HasSubstr("40 requests were answered in one piece")));
+  EXPECT_NEAR(fit->costs.floor_ms / kCosts.floor_ms, 1, 0.05);
+  EXPECT_LT(fit->held_out.tpot, 0.01);
 }
 
 TEST(FitLog, RefusesWhatIsTooLittle) {

@@ -238,9 +238,10 @@ Result<RequestLog> LogReader::Finish() {
                              .prompt_tokens = static_cast<uint32_t>(row.prompt),
                              .output_tokens = static_cast<uint32_t>(row.output),
                              .cached_tokens = static_cast<uint32_t>(row.cached)});
-    log_.times.push_back({.sent = arrival,
-                          .first_token = FromSeconds(row.first - start),
-                          .last_token = FromSeconds(row.end - start)});
+    RunTimes& times = log_.times.emplace_back();
+    times.sent = arrival;
+    times.last_token = FromSeconds(row.end - start);
+    if (row.output < 2 || row.end > row.first) times.first_token = FromSeconds(row.first - start);
   }
   return std::move(log_);
 }

@@ -23,8 +23,9 @@ namespace penstock::lab {
 
 struct RequestLog {
   std::vector<RunRequest> requests;  // by arrival, the first at 0
-  std::vector<RunTimes> times;       // measured; `scheduled` is unknown
-  size_t rows = 0;                   // those that were skipped, too
+  // Measured. `scheduled` is unknown, and the first token of what was answered in one piece.
+  std::vector<RunTimes> times;
+  size_t rows = 0;  // those that were skipped, too
   struct Skipped {
     std::string reason;
     size_t count = 0;

@@ -70,6 +70,14 @@ TEST(RequestLog, DecisionsOfTheGateway) {
   EXPECT_TRUE(ParseRequestLog(decision("a", "0.5"), "f"));
 }
 
+TEST(RequestLog, AnAnswerInOnePieceHasNoFirstToken) {
+  const auto log = ParseRequestLog(std::string(kHeader) + "1,10,5,2,2\n2,10,1,2,2\n", "f");
+  ASSERT_TRUE(log) << log.error().message;
+  EXPECT_LT(log->times[0].first_token, Duration(0));
+  EXPECT_EQ(log->times[0].last_token, seconds(2));
+  EXPECT_EQ(log->times[1].first_token, seconds(3));
+}
+
 TEST(RequestLog, RowsOfNoUseAreCounted) {
   const auto log = ParseRequestLog(std::string(kHeader) +
                                        "1,10,5,0.1,0.5\n"

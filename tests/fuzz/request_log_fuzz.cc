@@ -30,7 +30,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     Check(request.prompt_tokens > 0 && request.output_tokens > 0);
     Check(request.cached_tokens < request.prompt_tokens);
     Check(request.arrival >= before && times.sent == request.arrival);
-    Check(times.first_token >= times.sent && times.last_token >= times.first_token);
+    Check(times.last_token >= times.sent && times.last_token >= times.first_token);
     before = request.arrival;
   }
   return 0;
