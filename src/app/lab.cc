@@ -451,6 +451,10 @@ Result<std::vector<lab::Comparison>> CompareOnAll(CompareFlags& flags,
 int RunPolicies(CompareFlags& flags) {
   const auto page = ReadFile(flags.page, kMaxTableBytes);
   if (!page) return Complain(page.error());
+  // Minutes of work must not end with a page that cannot take it.
+  if (auto empty = lab::ReplaceNumbers(*page, ""); !empty) {
+    return Complain({empty.error().code, flags.page + ": " + empty.error().message});
+  }
   const auto comparisons = CompareOnAll(flags, ArmsOf(flags));
   if (!comparisons) return Complain(comparisons.error());
   const auto whole = lab::ReplaceNumbers(*page, lab::RenderMarkdown(*comparisons));

@@ -327,6 +327,33 @@ TEST(Fleet, ARefusedReplacementLeavesNoTrace) {
   EXPECT_TRUE(fleet.Replace({Spec(2), Spec(4)}).has_value());
 }
 
+TEST(Fleet, WhoWasRefusedOwnsNoSlot) {
+  Fleet fleet(2);
+  const auto slot_of = [&](int i) {
+    for (const auto& e : fleet.snapshot().Get()->endpoints) {
+      if (e.spec.name == Spec(i).name) return e.slot;
+    }
+    return UINT32_MAX;
+  };
+  const auto requests = [&](uint32_t slot, int64_t count) {
+    fleet.live().in_flight_requests[slot].store(count);
+  };
+  ASSERT_TRUE(fleet.Replace({Spec(0), Spec(1)}).has_value());
+  requests(slot_of(0), 1);
+  requests(slot_of(1), 1);
+  const uint32_t first = slot_of(0);
+  ASSERT_TRUE(fleet.Replace({Spec(2), Spec(3)}).has_value());
+  requests(slot_of(2), 1);
+  const uint32_t idle = slot_of(3);
+  // The first of the two could have the idle one's slot; there is none for the second.
+  ASSERT_FALSE(fleet.Replace({Spec(4), Spec(5)}).has_value());
+  ASSERT_EQ(slot_of(3), idle);
+  requests(idle, 1);
+  requests(first, 0);
+  ASSERT_TRUE(fleet.Replace({Spec(4)}).has_value());
+  EXPECT_EQ(slot_of(4), first) << "the other one still has requests of endpoint 3";
+}
+
 TEST(Fleet, RefusesDuplicatesAndTooMany) {
   Fleet fleet(2);
   EXPECT_EQ(fleet.Replace({Spec(1), Spec(1)}).error().code, Code::kAlreadyExists);

@@ -75,6 +75,7 @@ Result<> Fleet::ReplaceMembers(std::vector<model::EndpointSpec> endpoints) {
   {
     MutexLock lock(mutex_);
     std::vector<model::EndpointInfo> next;
+    std::vector<std::pair<uint32_t, std::string>> owners_before;  // of the slots that were taken
     next.reserve(endpoints.size());
     // Those that stay keep their slot and what is known of them; the rest of the slots are given up
     // first.
@@ -110,22 +111,25 @@ Result<> Fleet::ReplaceMembers(std::vector<model::EndpointSpec> endpoints) {
       info.health_reason = "not reached yet";
       Result<uint32_t> slot = TakeSlot(info.address);
       if (!slot) {  // put back what was there, and nobody who was about to come
+        for (auto& [taken, owner] : owners_before) slot_owner_[taken] = std::move(owner);
         std::fill(slot_member_.begin(), slot_member_.end(), -1);
         for (size_t m = 0; m < members_.size(); ++m)
           slot_member_[members_[m].slot] = static_cast<int>(m);
         return std::unexpected(slot.error());
       }
       info.slot = *slot;
-      removed.push_back(*slot);  // whatever an index learnt about the slot was another endpoint's
-      slot_owner_[*slot] = info.address;
-      started_at_[*slot] = 0;
+      owners_before.emplace_back(*slot, std::exchange(slot_owner_[*slot], info.address));
       slot_member_[*slot] = static_cast<int>(i);
-      live_.waiting[*slot].store(0, std::memory_order_relaxed);
-      live_.running[*slot].store(0, std::memory_order_relaxed);
-      live_.kv_usage[*slot].store(0, std::memory_order_relaxed);
-      live_.scraped_at_nanos[*slot].store(0, std::memory_order_relaxed);
       changed.push_back(info);
       next.push_back(std::move(info));
+    }
+    for (const auto& [slot, owner] : owners_before) {
+      removed.push_back(slot);  // whatever an index learnt about the slot was another endpoint's
+      started_at_[slot] = 0;
+      live_.waiting[slot].store(0, std::memory_order_relaxed);
+      live_.running[slot].store(0, std::memory_order_relaxed);
+      live_.kv_usage[slot].store(0, std::memory_order_relaxed);
+      live_.scraped_at_nanos[slot].store(0, std::memory_order_relaxed);
     }
     members_ = std::move(next);
     for (size_t m = 0; m < members_.size(); ++m)

@@ -31,6 +31,9 @@ class LeastCostScorer : public sched::Scorer {
     double request_cost = 0.7;
     double step_cost = 300;
     double eviction = 8;
+    double others = 0;
+    double others2 = 0;
+    double lag = 0;
     template <class V>
     void Describe(V& v) {
       v.Field("expectedOutputTokens", expected_output_tokens,
@@ -53,6 +56,9 @@ class LeastCostScorer : public sched::Scorer {
                .unit = "tokens of prefill",
                .min = 0,
                .max = 1e6});
+      v.Field("others", others, {.text = "x.", .min = 0, .max = 100});
+      v.Field("others2", others2, {.text = "x.", .min = 0, .max = 100});
+      v.Field("lag", lag, {.text = "x.", .min = 0, .max = 100});
       v.Field("eviction", eviction,
               {.text = "How often what a new block pushes out of a cache is computed again.",
                .min = 0,
@@ -64,7 +70,8 @@ class LeastCostScorer : public sched::Scorer {
         context_cost_(static_cast<float>(params.context_cost)),
         request_cost_(static_cast<float>(params.request_cost)),
         step_cost_(static_cast<float>(params.step_cost)),
-        uncached_cost_(1 + static_cast<float>(params.eviction)) {}
+        uncached_cost_(1 + static_cast<float>(params.eviction)),
+        others_(static_cast<float>(params.others)), others2_(static_cast<float>(params.others2)), lag_(static_cast<float>(params.lag)) {}
 
   std::vector<sched::Need> Needs() override {
     // Without a prefix producer no token would count as cached.
@@ -89,16 +96,19 @@ class LeastCostScorer : public sched::Scorer {
       const float uncached = columns.uncached_tokens[i];
       const float held = knows_usage ? columns.kv_usage[i] * capacity[i] : 0;
       const float slower = context_cost_ * held + request_cost_ * columns.in_flight_requests[i];
+      const float r_ = columns.in_flight_requests[i];
+      const float t_ = static_cast<float>(context.input_tokens);
       float cost = ahead + uncached_cost_ * uncached + output * slower;
       const float missing = held + ahead + uncached + output - capacity[i];
       // What runs there gives its memory back in about the time of one answer.
       if (held > 0 && missing > 0) cost += missing / held * output * (step_cost_ + slower);
+      cost += others_ * r_ * uncached + others2_ * r_ * output * (context_cost_ * (t_ + output / 2) + request_cost_) + lag_ * output * context_cost_ * ahead;
       scores[i] = kHalf / (kHalf + cost);
     }
   }
 
  private:
-  const float output_, context_cost_, request_cost_, step_cost_, uncached_cost_;
+  const float output_, context_cost_, request_cost_, step_cost_, uncached_cost_, others_, others2_, lag_;
   SnapshotMemo<std::vector<float>> memo_;  // tokens of KV cache; 0: not told
 };
 
