@@ -38,10 +38,10 @@ constexpr uint32_t kGatewayLoops = 2;
 constexpr const char* kHost = "127.0.0.1";
 
 // An engine of h100-qwen3-32b-tp2 holds 298 thousand tokens. Its share of the agents' prompts and
-// of the open chats is about 130 thousand, everybody's is 530. So with the sticky policy 96 % of
-// the prompt tokens are cached, after seven minutes as after one, and engines prefill 1 thousand
-// tokens a second of the 20 that they can; at random it is two thirds, and prompts wait for each
-// other.
+// of the open chats is about 130 thousand, everybody's is 530. So where chats stay with
+// their engine 96 % of the prompt tokens are cached, after seven minutes as after one, and engines
+// prefill 1 thousand tokens a second of the 20 that they can; at random it is two thirds, and
+// prompts wait for each other.
 constexpr uint32_t kAgentsPerEngine = 24;
 constexpr uint32_t kChatsPerEngine = 75;
 constexpr double kChatsPerSecondPerEngine = 5;
@@ -59,7 +59,7 @@ Examples:
 )";
 
 struct Flags {
-  std::string policy = "sticky";
+  std::string policy = "least-cost";
   std::string scheduling_config;
   uint32_t engines = 4;
   std::string profile = "h100-qwen3-32b-tp2";

@@ -44,7 +44,7 @@ Examples:
       A profile's table of step times from measured times of single kernels.
   penstock lab fidelity --run rtx4090-llama-3.1-8b=runs/rtx4090 --out fidelity.md
       What the simulated engine makes of a real run's requests, with pictures.
-  penstock lab replay --workload ladder --engines 8 --policy sticky
+  penstock lab replay --workload ladder --engines 8
       An hour of traffic through the gateway's brain in seconds.
   penstock lab replay --workload production --pool 6xh100-qwen3-32b-tp2 4xh100-qwen3-32b \
       --incident 60:fail:2 --incident 120:start:2 --incident 300:join:10
@@ -308,7 +308,7 @@ bool IsTerminal() { return ::isatty(STDERR_FILENO) != 0; }
 
 struct ReplayFlags {
   SceneFlags scene;
-  std::string policy = "sticky";
+  std::string policy = "least-cost";
 };
 
 int RunReplay(ReplayFlags& flags) {

@@ -35,7 +35,7 @@ engines:
 - url: http://10.0.0.3:8000
   ranks: 2                         # ports 8000 and 8001, an endpoint each
 scheduling:
-  policy: sticky
+  policy: least-cost
 limits:
   maxBodyBytes: 16777216
 timeouts:

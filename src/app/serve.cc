@@ -49,8 +49,8 @@ constexpr FieldFlag kFields[] = {
     {"--threads", "threads", false, "Event loops [one per core]"},
     {"--endpoints-file", "endpointsFile", true, "Watched file of engines, YAML or JSON"},
     {"--policy", "scheduling.policy", true,
-     "Built-in policy: sticky, weighted, weighted-lru, least-cost, least-requests, power-of-two, "
-     "round-robin, random [sticky]"},
+     "Built-in policy: least-cost, sticky, weighted, weighted-lru, least-requests, power-of-two, "
+     "round-robin, random [least-cost]"},
     {"--scheduling-config", "scheduling.file", true,
      "EndpointPickerConfig file, as llm-d uses it, instead of a policy"},
     {"--max-body", "limits.maxBodyBytes", false, "Largest request body [64MiB]"},

@@ -50,7 +50,7 @@ struct EngineConfig {
 };
 
 struct SchedulingConfig {
-  std::string policy = "sticky";
+  std::string policy = "least-cost";
   std::string file;
   wire::YamlNode plugins;
   wire::YamlNode scheduling_profiles;
@@ -58,9 +58,8 @@ struct SchedulingConfig {
   template <class V>
   void Describe(V& v) {
     v.Field("policy", policy,
-            {.text = "A built-in policy: sticky, weighted, weighted-lru, least-cost, "
-                     "least-requests, power-of-two, "
-                     "round-robin or random."});
+            {.text = "A built-in policy: least-cost, sticky, weighted, weighted-lru, "
+                     "least-requests, power-of-two, round-robin or random."});
     v.Field("file", file,
             {.text = "An EndpointPickerConfig file, as llm-d uses it, instead of a policy."});
     v.Field("plugins", plugins,

@@ -26,7 +26,7 @@ TEST(ServeConfig, EmptyFileGivesTheDefaults) {
   EXPECT_EQ(config->listen, "127.0.0.1:8080");
   EXPECT_EQ(config->limits.max_body_bytes, 64u << 20);
   EXPECT_EQ(config->retry.max_tries, 2u);
-  EXPECT_EQ(config->scheduling.policy, "sticky");
+  EXPECT_EQ(config->scheduling.policy, "least-cost");
 }
 
 TEST(ServeConfig, ReadsAWholeFile) {

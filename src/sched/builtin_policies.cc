@@ -31,16 +31,16 @@ struct Policy {
 };
 
 constexpr std::array<Policy, 8> kPolicies = {{
+    {"least-cost",
+     "The engine where the request costs itself and the others the least time: prefill of what is "
+     "not cached, decoding, memory. The default."},
     {"sticky",
      "Sticky until saturated: a request goes where its prefix is cached, until a cold engine would "
-     "answer sooner. The default."},
+     "answer sooner. llm-d's newer default."},
     {"weighted", "llm-d's default: queue, free KV cache and cached prefix, weighed 2 : 2 : 3."},
     {"weighted-lru",
      "llm-d's optimized baseline: weighted, and prompts that nobody has go to the engine that took "
      "such a one longest ago."},
-    {"least-cost",
-     "The engine where the request takes the least time: prefill of what is not cached, decoding, "
-     "memory."},
     {"least-requests",
      "The engine with the fewest requests in flight; knows nothing of prompts or caches."},
     {"power-of-two", "Two engines at random, the one with fewer requests in flight of them."},

@@ -21,8 +21,7 @@ bool LoadEndpointPickerConfig(const wire::YamlNode& document, const Registry&, S
 bool LoadInlineScheduling(const wire::YamlNode& plugins, const wire::YamlNode& scheduling_profiles,
                           const Registry&, SchedulingSpec* out, config::Diagnostics*);
 
-// The default: "sticky until saturated" (prefix-cache-affinity-filter + token-load-scorer +
-// max-score-picker), and the named alternatives of `--policy`.
+// What `--policy` names; the default is "least-cost" (docs/policies.md).
 // kNotFound names the known ones.
 Result<SchedulingSpec> BuiltinPolicy(std::string_view name);
 std::vector<std::string_view> BuiltinPolicyNames();

@@ -294,7 +294,7 @@ TEST(BuiltinPolicy, KnowsItsNames) {
   ASSERT_FALSE(unknown);
   EXPECT_EQ(unknown.error().code, Code::kNotFound);
   EXPECT_THAT(unknown.error().message,
-              HasSubstr("sticky, weighted, weighted-lru, least-cost, least-requests, power-of-two, "
+              HasSubstr("least-cost, sticky, weighted, weighted-lru, least-requests, power-of-two, "
                         "round-robin, random"));
 }
 

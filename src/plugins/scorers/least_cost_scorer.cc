@@ -1,5 +1,6 @@
-// Prefers the endpoint where the request takes the least time, in everything that it takes there:
-// waiting for prompts before it, its own prefill, decoding in that company, and room in the cache.
+// Prefers the endpoint where the request costs the least time, its own and the others': waiting for
+// prompts before it, its own prefill, decoding in that company, room in the cache, and how much
+// longer those take that run there already.
 //
 // All costs are in tokens of prefill, the time that one uncached token takes, so that no number
 // here is a speed; what differs between engines is only how dear decoding is beside prefill:
@@ -8,6 +9,8 @@
 //   eviction  e u: what its new blocks push out of the cache is computed again some day
 //   decode    O (c K + r R): O steps, each longer by the K tokens of context and R requests there
 //   memory    where K + Q + u + O do not fit the KV cache: the time until enough of it is free
+//   others    R (u + O (c (T + O / 2) + r)): each request there stands while this one is
+//             prefilled, and its steps are longer by this one's T tokens of prompt and its answer
 //
 // SOURCE: ours; docs/policies.md has the evidence, and what else was tried.
 #include <algorithm>
@@ -30,10 +33,8 @@ class LeastCostScorer : public sched::Scorer {
     double context_cost = 0.001;
     double request_cost = 0.7;
     double step_cost = 300;
-    double eviction = 8;
-    double others = 0;
-    double others2 = 0;
-    double lag = 0;
+    double eviction = 5;
+    double others = 1;
     template <class V>
     void Describe(V& v) {
       v.Field("expectedOutputTokens", expected_output_tokens,
@@ -56,13 +57,16 @@ class LeastCostScorer : public sched::Scorer {
                .unit = "tokens of prefill",
                .min = 0,
                .max = 1e6});
-      v.Field("others", others, {.text = "x.", .min = 0, .max = 100});
-      v.Field("others2", others2, {.text = "x.", .min = 0, .max = 100});
-      v.Field("lag", lag, {.text = "x.", .min = 0, .max = 100});
       v.Field("eviction", eviction,
               {.text = "How often what a new block pushes out of a cache is computed again.",
                .min = 0,
                .max = 100});
+      v.Field(
+          "others", others,
+          {.text = "What a second of the requests that run there counts beside a second of this "
+                   "one.",
+           .min = 0,
+           .max = 100});
     }
   };
   explicit LeastCostScorer(const Params& params)
@@ -71,7 +75,7 @@ class LeastCostScorer : public sched::Scorer {
         request_cost_(static_cast<float>(params.request_cost)),
         step_cost_(static_cast<float>(params.step_cost)),
         uncached_cost_(1 + static_cast<float>(params.eviction)),
-        others_(static_cast<float>(params.others)), others2_(static_cast<float>(params.others2)), lag_(static_cast<float>(params.lag)) {}
+        others_(static_cast<float>(params.others)) {}
 
   std::vector<sched::Need> Needs() override {
     // Without a prefix producer no token would count as cached.
@@ -91,24 +95,25 @@ class LeastCostScorer : public sched::Scorer {
       }
     });
     const bool knows_usage = !columns.kv_usage.empty();
+    const float tokens = static_cast<float>(context.input_tokens);
+    const float adds = output * (context_cost_ * (tokens + output / 2) + request_cost_);
     for (size_t i = 0; i < scores.size(); ++i) {
       const float ahead = columns.in_flight_tokens[i];
       const float uncached = columns.uncached_tokens[i];
       const float held = knows_usage ? columns.kv_usage[i] * capacity[i] : 0;
-      const float slower = context_cost_ * held + request_cost_ * columns.in_flight_requests[i];
-      const float r_ = columns.in_flight_requests[i];
-      const float t_ = static_cast<float>(context.input_tokens);
+      const float company = columns.in_flight_requests[i];
+      const float slower = context_cost_ * held + request_cost_ * company;
       float cost = ahead + uncached_cost_ * uncached + output * slower;
+      cost += others_ * company * (uncached + adds);
       const float missing = held + ahead + uncached + output - capacity[i];
       // What runs there gives its memory back in about the time of one answer.
       if (held > 0 && missing > 0) cost += missing / held * output * (step_cost_ + slower);
-      cost += others_ * r_ * uncached + others2_ * r_ * output * (context_cost_ * (t_ + output / 2) + request_cost_) + lag_ * output * context_cost_ * ahead;
       scores[i] = kHalf / (kHalf + cost);
     }
   }
 
  private:
-  const float output_, context_cost_, request_cost_, step_cost_, uncached_cost_, others_, others2_, lag_;
+  const float output_, context_cost_, request_cost_, step_cost_, uncached_cost_, others_;
   SnapshotMemo<std::vector<float>> memo_;  // tokens of KV cache; 0: not told
 };
 
@@ -117,13 +122,16 @@ class LeastCostScorer : public sched::Scorer {
 sched::PluginType LeastCostScorerType() {
   auto type = sched::MakeType<LeastCostScorer>(
       "least-cost-scorer", sched::Kind::kScorer,
-      "Prefers the endpoint where the request takes the least time: prefill, decoding, memory.");
+      "Prefers the endpoint where the request costs itself and the others there the least time: "
+      "prefill, decoding, memory.");
   type.formula =
       "cost in tokens of prefill: Q + (1 + e) u + O d, and where memory is short (K + Q + u + O - "
-      "capacity) / K x O (s + d); d = c K + r R; score 16384 / (16384 + cost). Q in-flight "
-      "uncached "
-      "tokens, u this request's, R requests in flight, K tokens in the KV cache, O answer, e "
-      "eviction, c contextCost, r requestCost, s stepCost";
+      "capacity) / K x O (s + d); d = c K + r R; for the others o R (u + O (c (T + O / 2) + r)); "
+      "score 16384 / (16384 + cost). Q in-flight uncached tokens, u this request's, T its prompt, "
+      "R "
+      "requests in flight, K tokens in the KV cache, O answer, e eviction, o others, c "
+      "contextCost, "
+      "r requestCost, s stepCost";
   return type;
 }
 

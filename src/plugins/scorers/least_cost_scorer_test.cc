@@ -33,7 +33,8 @@ struct IdlePool : TestPool {
 };
 
 constexpr std::string_view kParameters =
-    "{expectedOutputTokens: 100, contextCost: 0.01, requestCost: 2, stepCost: 50, eviction: 3}";
+    "{expectedOutputTokens: 100, contextCost: 0.01, requestCost: 2, stepCost: 50, eviction: 3, "
+    "others: 0}";
 
 TEST(LeastCostScorer, AddsWhatEachThingCosts) {
   IdlePool pool;
@@ -46,6 +47,24 @@ TEST(LeastCostScorer, AddsWhatEachThingCosts) {
   EXPECT_NEAR(costs[1], 4 * 500, 1) << "once now, three times again";
   EXPECT_NEAR(costs[2], 100 * 2 * 5, 1);
   EXPECT_NEAR(costs[3], 100 * 0.01 * 8000, 1);
+}
+
+TEST(LeastCostScorer, CountsTheTimeOfThoseThatRunThere) {
+  IdlePool pool;
+  pool.columns.in_flight_requests = {5, 5, 0, 0};
+  pool.columns.uncached_tokens = {0, 700, 700, 0};
+  const Made<Scorer> scorer("least-cost-scorer",
+                            "{expectedOutputTokens: 100, contextCost: 0.01, requestCost: 2, "
+                            "eviction: 0, others: 0.5}");
+  sched::RequestContext context;
+  context.input_tokens = 1000;
+  const std::vector<float> costs = Costs(*scorer, pool, context);
+  const float own = 100 * 2 * 5;
+  const float steps = 0.5F * 5 * 100 * (0.01F * 1050 + 2);
+  EXPECT_NEAR(costs[0], own + steps, 1);
+  EXPECT_NEAR(costs[1], own + steps + 700 + 0.5F * 5 * 700, 2)
+      << "they stand while it is prefilled";
+  EXPECT_NEAR(costs[2], 700, 1) << "nobody runs there";
 }
 
 TEST(LeastCostScorer, MemoryThatIsShortCostsTheTimeUntilItIsFree) {
