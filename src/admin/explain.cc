@@ -157,7 +157,7 @@ constexpr Preference kPreferences[] = {
     {"load-aware-scorer", "shortest queue", &Attempt::waiting},
     {"running-requests-size-scorer", "fewest running requests", &Attempt::running},
     {"kv-cache-utilization-scorer", "most free KV cache", &Attempt::kv_usage},
-    {"least-cost-scorer", "least time for prefill, decoding and memory", nullptr},
+    {"least-cost-scorer", "least time, its own and the others'", nullptr},
     {"no-hit-lru-scorer", "a cold prompt went there longest ago", nullptr},
     {"lora-affinity-scorer", "best fit for the LoRA adapter", nullptr},
     {"session-affinity-scorer", "the session is bound to it", nullptr},
@@ -169,8 +169,23 @@ const Preference* PreferenceOf(std::string_view type) {
   return it == std::end(kPreferences) ? nullptr : it;
 }
 
+// What a request's time at an endpoint depends on: "holds 31 of 32 prompt blocks, 5 requests in
+// flight", as far as it is on record.
+std::string WhatCosts(const Attempt& attempt, size_t i) {
+  std::string text = Holding(attempt, i);
+  const auto add = [&](const std::vector<float>& column, std::string_view unit) {
+    if (!Fits(column, *attempt.pool) || column[i] < 1) return;
+    text +=
+        (text.empty() ? "" : ", ") + Count(static_cast<uint64_t>(column[i]), unit) + " in flight";
+  };
+  add(attempt.in_flight_requests, "request");
+  add(attempt.in_flight_tokens, "uncached token");
+  return text;
+}
+
 // What the preferred column says of an endpoint, as people count it; "" when it is not on record.
 std::string Amount(const Preference& preference, const Attempt& attempt, size_t i) {
+  if (preference.type == "least-cost-scorer") return WhatCosts(attempt, i);
   if (preference.column == nullptr || !Fits(attempt.*preference.column, *attempt.pool)) return "";
   double value = static_cast<double>((attempt.*preference.column)[i]);
   if (preference.column == &Attempt::kv_usage) return fmt::format("{:.0f} %", 100 * (1 - value));

@@ -67,6 +67,19 @@ TEST(ExplainBriefly, StickinessSaysHowMuchIsHeld) {
             "holds 84 of 85 prompt blocks; sticky; fewest uncached tokens in flight (1,348)");
 }
 
+TEST(ExplainBriefly, LeastTimeSaysWhatItDependsOn) {
+  Rig rig(4);
+  rig.scheduler->scorer_type = "least-cost-scorer";
+  rig.scheduler->matched = {84, 0, 0, 80};
+  rig.scheduler->in_flight_tokens = {0, 0, 0, 9000};
+  rig.scheduler->scores = {0.9F, 0.5F, 0.5F, 0.7F};
+  EXPECT_EQ(Briefly(rig, "one"),
+            "least time, its own and the others' (holds 84 of 85 prompt blocks)");
+  EXPECT_THAT(Explain(*rig.Complete("long")),
+              Contains(HasSubstr("(holds 84 of 85 prompt blocks); e3 holds 80 of 85 prompt blocks, "
+                                 "9,000 uncached tokens in flight.")));
+}
+
 TEST(ExplainBriefly, SaysWhyNobodyIsSticky) {
   Rig rig(4);
   rig.scheduler->filter_type = "prefix-cache-affinity-filter";
