@@ -21,7 +21,7 @@ function(penstock_module name)
     target_include_directories(penstock_${name} INTERFACE ${CMAKE_SOURCE_DIR}/src)
     target_link_libraries(penstock_${name} INTERFACE ${links} Threads::Threads)
   endif()
-  if(PENSTOCK_TESTS AND tests)
+  if(PENSTOCK_TESTS AND tests AND (NOT PENSTOCK_TEST_MODULES OR name IN_LIST PENSTOCK_TEST_MODULES))
     add_executable(${name}_test ${tests})
     target_link_libraries(${name}_test PRIVATE penstock_${name} GTest::gtest_main GTest::gmock
                           ${RAPIDCHECK_LIBRARY})

@@ -247,16 +247,16 @@ class RerunOfPolicy : public RerunTest, public ::testing::WithParamInterface<std
     RunFleet(fleet, director, 80, running);
     running = 2;
     const auto run = [&](Loop& loop) {
-      loop.Run(400);
+      loop.Run(200);
       --running;
     };
     std::thread one([&] { run(first); });
     std::thread two([&] { run(second); });
-    RunFleet(fleet, director, 400, running);
+    RunFleet(fleet, director, 200, running);
     one.join();
     two.join();
     EXPECT_TRUE(recorder->is_open());
-    EXPECT_GT(recorder->Stats().events, 1'200);
+    EXPECT_GT(recorder->Stats().events, 600);
   }
 };
 
@@ -270,37 +270,32 @@ TEST_P(RerunOfPolicy, DecidesTheSameWhateverTheThreadsDid) {
   ASSERT_TRUE(report) << report.error().message;
   EXPECT_THAT(report->differences, IsEmpty());
   EXPECT_EQ(report->differing, 0);
-  EXPECT_EQ(report->arrivals, 803);
+  EXPECT_EQ(report->arrivals, 403);
   EXPECT_GE(report->rejections, 3);
   EXPECT_GT(report->retries, 0);
   EXPECT_EQ(report->ended, "stopped");
   EXPECT_GT(went_to.size(), 3U);  // or it would prove little
-}
 
-TEST_P(RerunOfPolicy, HoldsNothingPrivate) {
-  RunGateway();
-  for (const std::string& line : Lines()) ASSERT_THAT(line, Not(HasSubstr("secret"))) << line;
-}
+  const std::vector<std::string> lines = Lines();
+  for (const std::string& line : lines) ASSERT_THAT(line, Not(HasSubstr("secret"))) << line;
 
-TEST_P(RerunOfPolicy, SeesADecisionThatIsNotWhatWasDecided) {
-  RunGateway();
-  std::vector<std::string> lines = Lines();
+  // And it sees a decision that is not what was decided.
   std::string text;
   bool is_changed = false;
-  for (std::string& line : lines) {
-    if (!is_changed && line.starts_with(R"({"e":"arrive")") &&
-        line.find(R"("to":"e1")") != std::string::npos) {
-      line = std::regex_replace(line, std::regex(R"("to":"e1")"), R"("to":"e2")");
+  for (std::string line : lines) {
+    const size_t to = line.find(R"("to":"e1")");
+    if (!is_changed && line.starts_with(R"({"e":"arrive")") && to != std::string::npos) {
+      line.replace(to, 9, R"("to":"e2")");
       is_changed = true;
     }
     text += line + "\n";
   }
   ASSERT_TRUE(is_changed);
-  const auto report = RerunText(text);
-  ASSERT_TRUE(report) << report.error().message;
-  EXPECT_EQ(report->differing, 1);
-  ASSERT_EQ(report->differences.size(), 1U);
-  EXPECT_THAT(report->differences[0], HasSubstr("went to e2; told the same, it went to e1"));
+  const auto other = RerunText(text);
+  ASSERT_TRUE(other) << other.error().message;
+  EXPECT_EQ(other->differing, 1);
+  ASSERT_EQ(other->differences.size(), 1U);
+  EXPECT_THAT(other->differences[0], HasSubstr("went to e2; told the same, it went to e1"));
 }
 
 INSTANTIATE_TEST_SUITE_P(Policies, RerunOfPolicy,
