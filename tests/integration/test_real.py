@@ -11,7 +11,7 @@ import anthropic
 import openai
 import pytest
 from harness.gateway import Gateway, fetch_metrics
-from harness.process import ROOT
+from harness.process import ROOT, find_binary
 from harness.wait import eventually
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
@@ -205,3 +205,24 @@ def test_vllm_s_metrics_are_scraped(gateway, client):
     )
     stream.close()
     eventually(lambda: all(e["running"] == 0 for e in gateway.endpoints()), "and that it is over")
+
+
+def test_calibrate_measures_a_real_engine(vllm, tmp_path):
+    profile = tmp_path / "tiny.yaml"
+    done = subprocess.run(
+        [str(find_binary()), "lab", "calibrate", "--url", f"http://127.0.0.1:{vllm.ports[0]}", "--max-tokens", "3000",
+         "--max-sequences", "8", "--output-tokens", "256", "--max-num-seqs", "16", "--max-model-len", "4096",
+         "--name", "tiny-cpu", "--out", str(profile)],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "a request costs" in done.stderr
+    text = profile.read_text()
+    # What vLLM says of its cache, and a step that takes some time.
+    assert re.search(r"blockSize: (\d+)", text)[1] == vllm.metrics()[0].labels("vllm:cache_config_info")[0]["block_size"]
+    assert float(re.search(r"floorMs: ([\d.]+)", text)[1]) > 0.05
+    sim = subprocess.run(
+        [str(find_binary()), "lab", "replay", "--profile", str(profile), "--workload", "sharegpt-like", "--max-requests", "50"],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
+    )
+    assert sim.returncode == 0 and "requests               50" in sim.stdout, sim.stderr
