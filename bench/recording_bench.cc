@@ -15,7 +15,7 @@
 #include "plugins/builtin.h"
 #include "recording/recorder.h"
 #include "sched/config_loader.h"
-#include "sched/spec_json.h"
+#include "sched/spec_yaml.h"
 
 namespace penstock {
 namespace {
@@ -34,7 +34,7 @@ void RunRequests(benchmark::State& state, bool is_recorded) {
     options.path = path;
     options.max_bytes = uint64_t{8} << 30;
     options.max_waiting_bytes = size_t{1} << 30;
-    options.scheduling = sched::ToJson(spec);
+    options.scheduling = sched::ToYaml(spec);
     recorder = *recording::Recorder::Open(std::move(options));
   }
   director::Fleet fleet(16, recorder.get());

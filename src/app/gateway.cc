@@ -254,6 +254,11 @@ Result<std::unique_ptr<Gateway>> Gateway::Start(const config::ServeConfig& confi
   if (!recorder) return std::unexpected(recorder.error());
   auto impl = std::make_unique<Impl>(config, std::move(*chosen), std::move(*recorder));
   if (Result<> opened = impl->Open(); !opened) return std::unexpected(opened.error());
+  if (impl->recorder != nullptr) {
+    if (auto kept = impl->recorder->Keep(); !kept) {
+      return Fail(kept.error().code, "recording.file: " + kept.error().message);
+    }
+  }
   return std::unique_ptr<Gateway>(new Gateway(std::move(impl)));
 }
 
@@ -283,7 +288,8 @@ std::vector<std::string> Gateway::Summary() const {
                 impl_->config.limits.max_connections)
           : ""));
   if (impl_->recorder != nullptr) {
-    lines.push_back(fmt::format("recording: {}, {:.0f} MiB at most", impl_->config.recording.file,
+    lines.push_back(fmt::format("recording: {}, {:.0f} MiB at most, and 80 MiB of memory",
+                                impl_->config.recording.file,
                                 static_cast<double>(impl_->config.recording.max_bytes) / kMiB));
   }
   const double plugins = static_cast<double>(impl_->director.scheduler().MaxBytes()) / kMiB;

@@ -25,11 +25,22 @@ namespace {
 constexpr http::CallOptions kCallOptions = {.first_byte_timeout = seconds(300),
                                             .idle_timeout = seconds(60)};
 constexpr size_t kMaxErrorBytes = 64 * 1024;
+constexpr size_t kMostTokens = 100'000;   // of an answer
 constexpr auto kPatience = seconds(600);  // for a round of requests
 // Token ids that every tokenizer has, that of a toy model too, and that are no special ones.
 constexpr uint64_t kFirstId = 100, kIds = 256;
 
-// One request and when its events came.
+// What an event says of how many tokens there are so far, or `otherwise`.
+size_t TokensSoFar(std::string_view event, size_t otherwise) {
+  constexpr std::string_view kKey = "\"completion_tokens\":";
+  const size_t at = event.find(kKey);
+  if (at == std::string_view::npos) return otherwise;
+  std::string_view digits = event.substr(at + kKey.size());
+  digits = TrimSpace(digits.substr(0, digits.find_first_of(",}")));
+  return std::min(ParseUint(digits).value_or(otherwise), uint64_t{kMostTokens});
+}
+
+// One request and when its tokens came.
 class Shot final : public http::CallListener {
  public:
   Shot(net::Loop& loop, std::function<void()> on_over)
@@ -38,7 +49,9 @@ class Shot final : public http::CallListener {
           if (data.starts_with("{\"error\"")) {
             error = "refused it: " + traffic::ErrorText(data);
           } else if (data.starts_with("{")) {
-            times.push_back(loop_.Now());
+            // A busy server puts several tokens into one event.
+            times.resize(std::max<size_t>(times.size(), TokensSoFar(data, times.size() + 1)),
+                         loop_.Now());
           }
         }) {}
 
@@ -53,7 +66,7 @@ class Shot final : public http::CallListener {
   }
 
   Time sent;
-  std::vector<Time> times;  // of the events with a token
+  std::vector<Time> times;  // of the tokens
   std::string error;
 
  private:
@@ -172,7 +185,8 @@ std::string Ladder::Body(uint32_t prompt_tokens, uint32_t output_tokens) {
                    kFirstId + random_.Below(kIds));
   }
   fmt::format_to(std::back_inserter(body),
-                 R"(],"max_tokens":{},"ignore_eos":true,"stream":true,"temperature":0}})",
+                 R"(],"max_tokens":{},"ignore_eos":true,"stream":true,"temperature":0,)"
+                 R"("stream_options":{{"include_usage":true,"continuous_usage_stats":true}}}})",
                  output_tokens);
   return body;
 }

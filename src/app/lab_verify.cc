@@ -29,7 +29,7 @@ int Complain(const Error& error) {
 int Run(const VerifyFlags& flags) {
   std::vector<std::string> explanation;
   const auto report = recording::RerunFile(
-      flags.file, [](const recording::Head& head) { return SchedulerOfJson(head.scheduling); },
+      flags.file, [](const recording::Head& head) { return SchedulerOfYaml(head.scheduling); },
       [&](uint64_t request, const director::DecisionRecord& record) {
         if (request == flags.explain) explanation = admin::Explain(record);
       });
@@ -49,8 +49,9 @@ int Run(const VerifyFlags& flags) {
   std::printf("%s\n", fmt::format("{} requests, of them {} rejected; {} retries", report->arrivals,
                                   report->rejections, report->retries)
                           .c_str());
-  std::printf("%s\n", report->ended.empty() ? "it breaks off: the gateway did not end it"
-                                            : ("it ended: " + report->ended).c_str());
+  std::printf("%s\n", report->ended.empty()
+                          ? "it breaks off: the gateway was killed, or could not write on"
+                          : ("it ended: " + report->ended).c_str());
   for (const std::string& difference : report->differences) {
     std::printf("%s\n", difference.c_str());
   }

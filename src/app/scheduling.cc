@@ -7,13 +7,15 @@
 #include "core/file.h"
 #include "plugins/builtin.h"
 #include "sched/config_loader.h"
-#include "sched/spec_json.h"
+#include "sched/spec_yaml.h"
 #include "wire/yaml.h"
 
 namespace penstock::app {
 namespace {
 
 using wire::YamlNode;
+
+constexpr size_t kMaxPlugins = 256;  // of a recording, which nobody need trust
 
 bool IsGiven(const YamlNode& node) { return node.kind != YamlNode::Kind::kNull; }
 
@@ -28,7 +30,7 @@ Result<ChosenScheduler> WireScheduler(const sched::SchedulingSpec& spec, std::st
                                       config::Diagnostics diagnostics) {
   ChosenScheduler chosen;
   chosen.policy = std::move(policy);
-  chosen.scheduling = sched::ToJson(spec);
+  chosen.scheduling = sched::ToYaml(spec);
   if (diagnostics.errors.empty()) {
     chosen.scheduler = sched::Scheduler::Create(spec, plugins::Builtins(), &diagnostics);
   }
@@ -51,13 +53,17 @@ Result<sched::SchedulingSpec> ReadPolicyFile(const std::string& path,
   return spec;
 }
 
-Result<std::unique_ptr<sched::Scheduler>> SchedulerOfJson(const std::string& scheduling) {
+Result<std::unique_ptr<sched::Scheduler>> SchedulerOfYaml(const std::string& scheduling) {
   const Result<YamlNode> tree = wire::ParseYaml(scheduling, "scheduling");
   if (!tree) return std::unexpected(tree.error());
   const YamlNode* const plugins = tree->Find("plugins");
   const YamlNode* const profiles = tree->Find("schedulingProfiles");
   if (plugins == nullptr || profiles == nullptr) {
     return Fail(Code::kInvalidArgument, "scheduling: plugins and schedulingProfiles are needed");
+  }
+  if (plugins->items.size() > kMaxPlugins) {
+    return Fail(Code::kOutOfRange, fmt::format("scheduling: {} plugins are more than {}",
+                                               plugins->items.size(), kMaxPlugins));
   }
   config::Diagnostics diagnostics{.file = "scheduling"};
   sched::SchedulingSpec spec;

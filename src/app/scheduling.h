@@ -14,7 +14,7 @@ namespace penstock::app {
 struct ChosenScheduler {
   std::unique_ptr<sched::Scheduler> scheduler;
   std::string policy;                 // "sticky", or the file that decides; for people
-  std::string scheduling;             // the whole of it, as sched::ToJson writes it
+  std::string scheduling;             // the whole of it, as sched::ToYaml writes it
   std::vector<std::string> warnings;  // "FILE:LINE:COLUMN: sentence"
 };
 
@@ -27,8 +27,8 @@ Result<sched::SchedulingSpec> ReadPolicyFile(const std::string& path,
 Result<ChosenScheduler> WireScheduler(const sched::SchedulingSpec& spec, std::string policy,
                                       config::Diagnostics diagnostics);
 
-// What sched::ToJson wrote.
-Result<std::unique_ptr<sched::Scheduler>> SchedulerOfJson(const std::string& scheduling);
+// What sched::ToYaml wrote.
+Result<std::unique_ptr<sched::Scheduler>> SchedulerOfYaml(const std::string& scheduling);
 
 // Inline plugins win over a file, a file over a policy. The error has a line for each mistake.
 Result<ChosenScheduler> MakeScheduler(const config::SchedulingConfig& config);

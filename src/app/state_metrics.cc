@@ -124,8 +124,9 @@ StateMetrics::StateMetrics(telemetry::Registry& r, StateSources sources)
       log_lines_dropped_(r.AddFollowedCounter(
           "penstock_log_lines_dropped_total",
           "Log lines that were not written because their reader stood still or was gone.")),
-      recorded_events_(r.AddFollowedCounter("penstock_recording_events_total",
-                                            "Events that the recording holds.")),
+      recorded_events_(
+          r.AddFollowedCounter("penstock_recording_events_total",
+                               "Events that the recording holds or that wait for the disk.")),
       recording_bytes_(r.AddGauge("penstock_recording_bytes", "Size of the recording.")),
       recording_open_(r.AddGauge("penstock_recording_open",
                                  "1 while the gateway records, 0 when it does not or not any "

@@ -22,7 +22,9 @@ void BlockPool::Find(std::span<const uint64_t> hashes, Match* match) const {
 
 void BlockPool::Reference(std::span<const BlockId> blocks) {
   for (const BlockId block : blocks) {
-    if (blocks_[block].references++ == 0) Unlink(block);
+    if (blocks_[block].references++ > 0) continue;
+    Unlink(block);
+    ++revivals_;
   }
 }
 

@@ -22,6 +22,9 @@ class BlockPool {
   uint32_t total_blocks() const { return static_cast<uint32_t>(blocks_.size()); }
   uint32_t free_blocks() const { return free_count_; }  // referenced by nobody, cached or not
   size_t cached_blocks() const { return by_hash_.size(); }
+  // How often a block that nobody referenced was found and referenced.
+  uint64_t revivals() const { return revivals_; }
+  bool Has(uint64_t hash) const { return by_hash_.contains(hash); }
   uint32_t references(BlockId block) const { return blocks_[block].references; }
 
   // The blocks that hold the longest prefix of `hashes`, in order. Nothing is referenced yet.
@@ -63,6 +66,7 @@ class BlockPool {
   BlockId head_ = kNone;
   BlockId tail_ = kNone;
   uint32_t free_count_ = 0;
+  uint64_t revivals_ = 0;
 };
 
 }  // namespace penstock::engine

@@ -39,6 +39,11 @@ struct Sequence {
   uint32_t loaded = 0;     // kLoading: `computed` when the transfer is over
   Time load_end{};         // kLoading
   uint64_t prefix_hash = 0;
+  // Of the last time that its blocks did not fit: how many free ones it wanted, how much of its
+  // prefix was cached, and the pool's revivals then. `wanted` 0: it was not tried yet.
+  uint64_t wanted = 0;
+  uint64_t revivals = 0;
+  size_t matched = 0;
   bool is_from_peer = false;  // what it loads or loaded
   bool admitted_before = false;
   State state = State::kFree;

@@ -3,12 +3,15 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <unistd.h>
 #include <zstd.h>
 
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <filesystem>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -26,22 +29,65 @@ constexpr uint64_t kReservedBytes = 64 << 10;
 }  // namespace
 
 struct ZstdOutput::Stream {
+  std::filesystem::path path;  // without links
+  bool is_kept = false;
   int fd = -1;
   ZSTD_CCtx* context = ZSTD_createCCtx();
   std::vector<char> buffer = std::vector<char>(ZSTD_CStreamOutSize());
+
+  std::string part() const { return path.string() + ".part"; }
   ~Stream() {
     ZSTD_freeCCtx(context);
-    if (fd >= 0) ::close(fd);
+    if (fd < 0) return;
+    if (!is_kept) ::unlink(part().c_str());
+    ::close(fd);
   }
 };
+
+namespace {
+
+// Whoever writes a recording holds this lock as long as it does.
+bool Lock(int fd) { return ::flock(fd, LOCK_EX | LOCK_NB) == 0; }
+
+// Whether a recording may take the place of what is there.
+Result<> CheckPlace(const std::filesystem::path& path) {
+  std::error_code error;
+  const auto status = std::filesystem::status(path, error);
+  if (status.type() == std::filesystem::file_type::not_found) return {};
+  if (status.type() != std::filesystem::file_type::regular) {
+    return Fail(Code::kInvalidArgument, path.string() + ": is not a file");
+  }
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  const bool is_free = fd < 0 || Lock(fd);
+  if (fd >= 0) ::close(fd);
+  if (is_free) return {};
+  return Fail(Code::kAlreadyExists, path.string() + ": another gateway records there");
+}
+
+}  // namespace
 
 Result<std::unique_ptr<ZstdOutput>> ZstdOutput::Open(
     const Options& options, std::function<std::string(std::string_view)> last_line,
     std::function<void(std::string_view)> on_end) {
   auto stream = std::make_unique<Stream>();
-  stream->fd = ::open(options.path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
-  if (stream->fd < 0) {
-    return Fail(Code::kUnavailable, options.path + ": cannot be written: " + std::strerror(errno));
+  std::error_code error;
+  stream->path = std::filesystem::weakly_canonical(options.path, error);
+  if (error) stream->path = options.path;
+  if (auto place = CheckPlace(stream->path); !place) return std::unexpected(place.error());
+  const int fd = ::open(stream->part().c_str(),
+                        O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0640);
+  if (fd < 0) {
+    return Fail(Code::kUnavailable,
+                stream->part() + ": cannot be written: " + std::strerror(errno));
+  }
+  if (!Lock(fd)) {
+    ::close(fd);
+    return Fail(Code::kAlreadyExists, stream->part() + ": another gateway records there");
+  }
+  stream->fd = fd;
+  if (::ftruncate(fd, 0) != 0) {
+    return Fail(Code::kUnavailable,
+                stream->part() + ": cannot be written: " + std::strerror(errno));
   }
   ZSTD_CCtx_setParameter(stream->context, ZSTD_c_compressionLevel, 1);
   ZSTD_CCtx_setParameter(stream->context, ZSTD_c_windowLog, kWindowLog);
@@ -49,6 +95,23 @@ Result<std::unique_ptr<ZstdOutput>> ZstdOutput::Open(
   ZSTD_CCtx_setParameter(stream->context, ZSTD_c_checksumFlag, 1);
   return std::unique_ptr<ZstdOutput>(
       new ZstdOutput(options, std::move(last_line), std::move(on_end), std::move(stream)));
+}
+
+Result<> ZstdOutput::Keep() {
+  const std::string path = stream_->path.string();
+  const std::string before = path + ".1";
+  const auto complain = [&](const std::string& what) {
+    return Fail(Code::kUnavailable, what + ": " + std::strerror(errno));
+  };
+  // Without one before there is nothing to keep.
+  if (::rename(path.c_str(), before.c_str()) != 0 && errno != ENOENT) {
+    return complain(path + ": cannot be kept as " + before);
+  }
+  if (::rename(stream_->part().c_str(), path.c_str()) != 0) {
+    return complain(stream_->part() + ": cannot be renamed");
+  }
+  stream_->is_kept = true;
+  return {};
 }
 
 ZstdOutput::ZstdOutput(const Options& options,
@@ -113,10 +176,11 @@ void ZstdOutput::Run() {
     }
     // By lines, so that one that finds no room is left out whole.
     size_t begin = 0;
-    const auto has_room = [&] { return bytes() + kReservedBytes < options_.max_bytes; };
-    while (begin < batch.size() && has_room()) {
+    while (begin < batch.size()) {
       size_t end = batch.find('\n', std::min(begin + (64 << 10), batch.size() - 1));
       end = end == std::string::npos ? batch.size() : end + 1;
+      const uint64_t most = bytes() + ZSTD_compressBound(end - begin) + kReservedBytes;
+      if (most > options_.max_bytes) break;
       if (!Write(std::string_view(batch).substr(begin, end - begin), false, &failure)) break;
       begin = end;
     }

@@ -20,7 +20,7 @@ namespace penstock::recording {
 class ZstdOutput {
  public:
   struct Options {
-    std::string path;  // made anew
+    std::string path;  // PATH.part until Keep()
     uint64_t max_bytes = 0;
     size_t max_waiting_bytes = 0;
   };
@@ -32,6 +32,8 @@ class ZstdOutput {
       std::function<void(std::string_view)> on_end);
   ~ZstdOutput();
 
+  // Makes the file PATH; what stood there becomes PATH.1. One that was not kept is deleted at last.
+  Result<> Keep();
   // False after the end, which a line that finds no room to wait brings about.
   bool Put(std::string_view line);
   // Ends the file with what waits and the last line, soon.

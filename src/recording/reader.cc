@@ -21,6 +21,7 @@ using wire::JsonScanner;
 constexpr uint32_t kMaxEndpoints = 16384;
 constexpr uint32_t kMaxTries = 10;
 constexpr int64_t kMaxNanos = int64_t{1} << 61;
+constexpr double kMaxNumber = 1e30;
 
 // Fields of one object, read as they are asked for; the first complaint stays.
 class Fields {
@@ -55,7 +56,10 @@ class Fields {
     std::string_view text;
     json_.ReadNumber(&text);
     const auto value = ParseDouble(text);
-    if (!value && json_.ok()) Complain(fmt::format("{}: '{}' is no number", key_, text));
+    if (json_.ok() && (!value || std::fabs(*value) > kMaxNumber)) {
+      Complain(fmt::format("{}: '{}' is no number up to {}", key_, text, kMaxNumber));
+      return 0;
+    }
     return value.value_or(0);
   }
   template <class T>
@@ -112,7 +116,7 @@ int HexDigit(char c) {
 }
 
 bool ReadHexKeys(std::string_view text, std::vector<uint64_t>* keys) {
-  if (text.size() % 16 != 0) return false;
+  if (text.size() % 16 != 0 || text.size() / 16 > kMaxKeys) return false;
   keys->reserve(text.size() / 16);
   for (size_t i = 0; i < text.size(); i += 16) {
     uint64_t key = 0;
@@ -133,10 +137,11 @@ void ReadKeys(Fields& outer, sched::PrefixKeys* keys) {
       keys->block_size_tokens = fields.Uint<uint32_t>(1U << 20);
     } else if (fields.key() == "ends") {
       for (fields.json().EnterArray(); fields.json().NextElement();) {
-        keys->sequence_ends.push_back(fields.Uint<uint32_t>());
+        keys->sequence_ends.push_back(fields.Uint<uint32_t>(kMaxKeys));
       }
     } else if (fields.key() == "keys") {
-      if (!ReadHexKeys(fields.Raw(), &keys->blocks)) fields.Complain("keys: no hexadecimal keys");
+      if (!ReadHexKeys(fields.Raw(), &keys->blocks))
+        fields.Complain(fmt::format("keys: not up to {} hexadecimal keys", kMaxKeys));
     } else {
       fields.json().Skip();
     }
@@ -378,7 +383,7 @@ Result<Head> ReadHead(std::string_view line) {
     } else if (key == "policy") {
       head.policy = fields.Text();
     } else if (key == "unix_micros") {
-      head.unix_micros = fields.Uint<int64_t>();
+      head.unix_micros = fields.Uint<int64_t>(kMaxNanos);
     } else if (key == "start") {
       head.start = fields.At(Time());
     } else if (key == "max_endpoints") {
@@ -388,9 +393,7 @@ Result<Head> ReadHead(std::string_view line) {
     } else if (key == "retry_budget_ratio") {
       head.retry_budget_ratio = fields.Number();
     } else if (key == "scheduling") {
-      const char* const from = json.position();
-      json.Skip();
-      head.scheduling.assign(from, json.position());
+      head.scheduling = fields.Text();
     } else {
       json.Skip();
     }

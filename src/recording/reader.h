@@ -21,7 +21,7 @@ namespace penstock::recording {
 struct Head {
   std::string version;
   std::string policy;
-  std::string scheduling;  // JSON, for sched::LoadInlineScheduling
+  std::string scheduling;  // YAML, for sched::LoadInlineScheduling
   int64_t unix_micros = 0;
   Time start;
   uint32_t max_endpoints = 0;

@@ -4,8 +4,6 @@
 #include <sodium.h>
 
 #include <atomic>
-#include <cerrno>
-#include <cstdio>
 #include <cstring>
 #include <mutex>
 #include <utility>
@@ -20,7 +18,8 @@
 namespace penstock::recording {
 namespace {
 
-constexpr size_t kMaxTextBytes = 512;  // of a name or reason
+constexpr size_t kMaxTextBytes = 512;   // of a name or reason
+constexpr uint64_t kBytesPerToken = 4;  // as token-producer estimates
 
 static_assert(crypto_shorthash_KEYBYTES == 16 && crypto_shorthash_BYTES == 8);
 
@@ -47,8 +46,7 @@ std::string HeadOf(const RecorderOptions& options) {
       .Field("max_tries", options.max_tries)
       .Field("retry_budget_ratio", options.retry_budget_ratio)
       .Field("policy", options.policy)
-      .Key("scheduling")
-      .Raw(options.scheduling)
+      .Field("scheduling", options.scheduling)
       .EndObject();
   return line + '\n';
 }
@@ -88,12 +86,6 @@ class Recorder::Output {
 };
 
 Result<std::unique_ptr<Recorder>> Recorder::Open(RecorderOptions options) {
-  const std::string before = options.path + ".1";
-  // Without one before there is nothing to keep.
-  if (std::rename(options.path.c_str(), before.c_str()) != 0 && errno != ENOENT) {
-    return Fail(Code::kUnavailable, fmt::format("{}: cannot be kept as {}: {}", options.path,
-                                                before, std::strerror(errno)));
-  }
   auto output = std::make_unique<Output>();
   Output* const raw = output.get();
   std::unique_ptr<Recorder> recorder(new Recorder(std::move(options), std::move(output)));
@@ -113,6 +105,8 @@ Result<std::unique_ptr<Recorder>> Recorder::Open(RecorderOptions options) {
   raw->file->Put(HeadOf(self->options_));
   return recorder;
 }
+
+Result<> Recorder::Keep() { return output_->file->Keep(); }
 
 Recorder::Recorder(RecorderOptions options, std::unique_ptr<Output> output)
     : options_(std::move(options)), output_(std::move(output)) {
@@ -144,14 +138,16 @@ uint64_t Recorder::TokenOf(uint64_t key) const {
 void Recorder::Put(const std::string& line) {
   // Nothing after a line that is missing: it could not be replayed.
   if (!is_open()) return;
-  if (line.size() > kMaxLineBytes) output_->file->End("a prompt has too many blocks");
+  if (line.size() > kMaxLineBytes) output_->file->End("a line is too long");
   if (!output_->file->Put(line)) return Close();
   output_->events.fetch_add(1, std::memory_order_relaxed);
 }
 
-void Recorder::AppendKeys(const sched::PrefixKeys& keys, std::string* out) const {
+void Recorder::AppendKeys(const sched::PrefixKeys& keys, uint64_t tokens, std::string* out) const {
   wire::JsonWriter json(out);
-  json.BeginObject().Field("size", keys.block_size_tokens).Key("ends").BeginArray();
+  json.BeginObject().Field("size", keys.block_size_tokens);
+  if (tokens > 0) json.Field("tokens", tokens);
+  json.Key("ends").BeginArray();
   for (const uint32_t end : keys.sequence_ends) json.Value(end);
   json.EndArray().EndObject();
   out->pop_back();
@@ -161,10 +157,30 @@ void Recorder::AppendKeys(const sched::PrefixKeys& keys, std::string* out) const
   out->append("\"}");
 }
 
-std::string Recorder::Describe(sched::RequestContext* context) {
-  model::Request& request = context->request;
+void Recorder::PutTokens(sched::RequestContext* context) const {
   if (!context->session_id.empty()) context->session_id = Hex(TokenOf(context->session_id));
+  context->header_texts.reserve(options_.headers.size());  // so that no view into it moves
+  for (const sched::HeaderUse& use : options_.headers) {
+    for (model::HeaderView& header : context->request.headers) {
+      if (!EqualsIgnoreCase(header.name, use.name)) continue;
+      const std::string_view value = TrimSpace(header.value);
+      if (value.empty()) {
+        header.value = {};  // no session, which no token may make one
+      } else {
+        context->header_texts.push_back(use.is_identity ? Hex(TokenOf(value))
+                                                        : std::string(Short(value)));
+        header.value = context->header_texts.back();
+      }
+      break;  // a plugin sees the first of that name
+    }
+  }
+}
 
+std::string Recorder::Describe(sched::RequestContext* context) {
+  // After the end of the recording too: sessions stay known by the same names.
+  PutTokens(context);
+  if (!is_open()) return "";
+  const model::Request& request = context->request;
   std::string text;
   wire::JsonWriter json(&text);
   json.BeginObject()
@@ -177,40 +193,35 @@ std::string Recorder::Describe(sched::RequestContext* context) {
       .Field("extra", request.extra_tokens)
       .Field("tokens", context->input_tokens);
   if (!context->session_id.empty()) json.Field("session", context->session_id);
-
-  context->header_texts.reserve(options_.headers.size());  // so that no view into it moves
-  bool has_headers = false;
-  for (const sched::HeaderUse& use : options_.headers) {
-    for (model::HeaderView& header : request.headers) {
-      if (!EqualsIgnoreCase(header.name, use.name)) continue;
-      if (!has_headers) json.Key("headers").BeginObject();
-      has_headers = true;
-      context->header_texts.push_back(use.is_identity
-                                          ? Hex(TokenOf(TrimSpace(header.value)))
-                                          : std::string(Short(TrimSpace(header.value))));
-      header.value = context->header_texts.back();
-      json.Field(use.name, header.value);
-      break;  // a plugin sees the first of that name
+  if (!options_.headers.empty()) {
+    json.Key("headers").BeginObject();
+    for (const sched::HeaderUse& use : options_.headers) {
+      const std::string_view value = request.Header(use.name);
+      if (!value.empty()) json.Field(use.name, value);
     }
+    json.EndObject();
   }
-  if (has_headers) json.EndObject();
-
   json.Key("prefixes").BeginArray();
   json.EndArray().EndObject();
   text.resize(text.size() - 2);
   for (const sched::PrefixKeys& keys : context->prefix_keys) {
     if (text.back() != '[') text += ',';
-    AppendKeys(keys, &text);
+    AppendKeys(keys, 0, &text);
   }
   text += ']';
+  for (const sched::PrefixKeys& keys : context->prefix_keys) {
+    if (keys.blocks.size() > kMaxKeys) output_->file->End("a prompt has too many blocks");
+  }
   if (context->prefix_keys.empty()) {
     sched::PrefixKeys own{.block_size_tokens = kBlockTokens};
-    const size_t block_bytes = kBlockTokens * 4;
+    const size_t block_bytes = kBlockTokens * kBytesPerToken;
     kvcache::AppendBlockKeys(
         request.prompt, kvcache::KeySeed(request.target_model, request.cache_salt, block_bytes),
         block_bytes, kMaxKeyedTokens / kBlockTokens, &own.blocks, &own.sequence_ends);
+    uint64_t bytes = 0;
+    for (const model::PromptPart& part : request.prompt) bytes += part.bytes.size();
     text += R"(,"prompt":)";
-    AppendKeys(own, &text);
+    AppendKeys(own, (bytes + kBytesPerToken - 1) / kBytesPerToken + request.extra_tokens, &text);
   }
   return text + "}\n";
 }
@@ -225,6 +236,7 @@ uint32_t Recorder::OnLane(uint64_t seed) {
 uint64_t Recorder::OnArrived(uint32_t lane, std::string described,
                              const director::DecisionRecord& record, int status, Time now) {
   const uint64_t number = requests_++;
+  if (described.empty()) return number;
   line_.clear();
   wire::JsonWriter json(&line_);
   json.BeginObject()
@@ -303,13 +315,13 @@ void Recorder::OnScraped(uint32_t slot, const director::EngineSignals& signals, 
   wire::JsonWriter json(&line_);
   json.BeginObject().Field("e", "scrape").Field("t", Since(now)).Field("slot", slot);
   const auto number = [&](std::string_view key, const auto& value) {
-    if (value) json.Field(key, static_cast<double>(*value));
+    if (value) json.Field(key, double{*value});
   };
   number("waiting", signals.waiting);
   number("running", signals.running);
   number("kv", signals.kv_usage);
-  number("block", signals.block_size_tokens);
-  number("blocks", signals.gpu_blocks);
+  if (signals.block_size_tokens) json.Field("block", *signals.block_size_tokens);
+  if (signals.gpu_blocks) json.Field("blocks", *signals.gpu_blocks);
   number("started", signals.started_at);
   if (signals.lora) {
     json.Key("lora").BeginObject().Field("max", signals.lora->max_adapters);

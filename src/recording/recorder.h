@@ -3,7 +3,7 @@
 // docs/design/0003-recordings.md has the format's why, docs/recordings.md its fields.
 //
 // THREADS: a Journal's; a thread of its own compresses and writes. COST: a line's text, 10 ns a
-// block key; the disk is never waited for. MEMORY: 16 MiB of lines that wait, 48 MiB to compress.
+// block key; the disk is never waited for. MEMORY: twice 16 MiB of lines, 48 MiB to compress.
 #pragma once
 
 #include <cstdint>
@@ -22,18 +22,20 @@ namespace penstock::recording {
 inline constexpr int kFormat = 1;
 // The longest line; a request whose keys need more ends the recording.
 inline constexpr size_t kMaxLineBytes = 16 << 20;
+// The most block keys of a request, of each producer: 4 million tokens in blocks of 64.
+inline constexpr size_t kMaxKeys = 65536;
 // Tokens of a block where no plugin has keys of its own, and how much of a prompt is looked at.
 inline constexpr uint32_t kBlockTokens = 64;
 inline constexpr uint32_t kMaxKeyedTokens = 131072;
 
 struct RecorderOptions {
-  std::string path;               // what stands there is kept as PATH.1
+  std::string path;
   uint64_t max_bytes = 1u << 30;  // of the file
   size_t max_waiting_bytes = 16 << 20;
   // For the head: what a replay needs to know.
   std::string version;
   std::string policy;      // for people
-  std::string scheduling;  // sched::ToJson
+  std::string scheduling;  // sched::ToYaml
   uint32_t max_endpoints = 1024;
   uint32_t max_tries = 2;
   double retry_budget_ratio = 0.2;
@@ -51,9 +53,13 @@ struct RecorderStats {
 
 class Recorder final : public director::Journal {
  public:
-  // The error names the path.
+  // Writes to PATH.part for now. The error names the path: it is no file that can be written, or
+  // another gateway records there.
   static Result<std::unique_ptr<Recorder>> Open(RecorderOptions options);
-  // Writes what waits, and that the gateway stopped.
+  // Makes PATH the recording; what stood there is kept as PATH.1. To be called when nothing can
+  // keep the gateway from serving any more: a start that fails takes no recording away.
+  Result<> Keep();
+  // Writes what waits, and that the gateway stopped. One that was not kept is gone.
   ~Recorder() override;
 
   RecorderStats Stats() const;
@@ -79,7 +85,10 @@ class Recorder final : public director::Journal {
   void Put(const std::string& line);
   uint64_t TokenOf(std::string_view text) const;
   uint64_t TokenOf(uint64_t key) const;
-  void AppendKeys(const sched::PrefixKeys& keys, std::string* out) const;
+  // Tokens in the place of what is private and decides.
+  void PutTokens(sched::RequestContext* context) const;
+  // `tokens`: of the prompt, when nothing else tells.
+  void AppendKeys(const sched::PrefixKeys& keys, uint64_t tokens, std::string* out) const;
 
   const RecorderOptions options_;
   const std::unique_ptr<Output> output_;

@@ -3,19 +3,23 @@
 #include <fmt/format.h>
 
 #include <boost/unordered/unordered_flat_map.hpp>
+#include <random>
 #include <utility>
 
 #include "recording/recorder.h"
 #include "workload/line_reader.h"
+#include "workload/seeds.h"
 
 namespace penstock::recording {
 namespace {
 
 using workload::LineReader;
+using workload::Mixed;
 
 constexpr size_t kMaxDifferences = 10;
 constexpr uint32_t kMaxLanes = 4096;
 constexpr size_t kMaxInFlight = 1'000'000;
+constexpr size_t kMaxKeysInFlight = size_t{1} << 27;  // 1 GiB
 
 std::string Where(int status, const std::string& endpoint) {
   return endpoint.empty() ? fmt::format("was rejected ({})", status)
@@ -48,6 +52,7 @@ class Telling {
   struct Running {
     Event told;  // holds what the flight's headers point into
     std::unique_ptr<director::Flight> flight;
+    size_t keys = 0;
   };
 
   Result<> Arrive(Event event, std::string_view place);
@@ -64,6 +69,10 @@ class Telling {
   director::Director director_;
   std::vector<std::unique_ptr<director::Lane>> lanes_;
   boost::unordered_flat_map<uint64_t, Running> running_;  // by number
+  size_t keys_in_flight_ = 0;
+  // Only whether keys are equal matters: mixed with this, no recording can choose them so that an
+  // index degenerates.
+  const uint64_t secret_ = std::random_device()() * 0x9e3779b97f4a7c15ULL;
   size_t prefix_columns_ = 0;
   Time start_, last_;
   int64_t unix_micros_ = 0;
@@ -92,9 +101,16 @@ Result<> Telling::Arrive(Event event, std::string_view place) {
     return Fail(Code::kInvalidArgument,
                 fmt::format("{}: request {} is there twice", place, event.request));
   }
-  if (running_.size() >= kMaxInFlight) {
+  event.prompt = {};
+  size_t keys = 0;
+  for (sched::PrefixKeys& prefix : event.context.prefix_keys) {
+    keys += prefix.blocks.size();
+    for (uint64_t& key : prefix.blocks) key = Mixed(key ^ secret_);
+  }
+  if (running_.size() >= kMaxInFlight || keys_in_flight_ + keys > kMaxKeysInFlight) {
     return Fail(Code::kResourceExhausted,
-                fmt::format("{}: more than {} requests in flight", place, kMaxInFlight));
+                fmt::format("{}: more than {} requests or {} block keys in flight", place,
+                            kMaxInFlight, kMaxKeysInFlight));
   }
   event.context.request.id = fmt::format("{}", event.request);
   const auto micros = std::chrono::duration_cast<microseconds>(event.at - start_).count();
@@ -107,7 +123,8 @@ Result<> Telling::Arrive(Event event, std::string_view place) {
                                     : Where(0, arrival.flight->target().name));
   if (arrival.flight == nullptr) return {};
   const uint64_t number = event.request;
-  running_.emplace(number, Running{std::move(event), std::move(arrival.flight)});
+  keys_in_flight_ += keys;
+  running_.emplace(number, Running{std::move(event), std::move(arrival.flight), keys});
   return {};
 }
 
@@ -135,6 +152,7 @@ Result<> Telling::Follow(const Event& event, std::string_view place) {
     default:
       flight.OnEnd(event.end, event.status, "", event.usage, event.at);
       Observe(event.request, flight);
+      keys_in_flight_ -= found->second.keys;
       running_.erase(found);
       return {};
   }

@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <filesystem>
+#include <fstream>
 #include <map>
 #include <regex>
 #include <thread>
@@ -13,7 +14,8 @@
 #include "plugins/builtin.h"
 #include "recording/recorder.h"
 #include "sched/config_loader.h"
-#include "sched/spec_json.h"
+#include "sched/spec_yaml.h"
+#include "wire/json.h"
 #include "wire/yaml.h"
 
 namespace penstock::recording {
@@ -48,6 +50,12 @@ schedulingProfiles:
   - {pluginRef: session-affinity-filter}
   - {pluginRef: random-picker}
 )";
+
+std::string JsonString(std::string_view text) {
+  std::string out;
+  wire::AppendJsonString(text, &out);
+  return out;
+}
 
 // A built-in policy, or one in YAML.
 sched::SchedulingSpec SpecOf(std::string_view policy) {
@@ -97,12 +105,13 @@ class RerunTest : public ::testing::Test {
     options.max_waiting_bytes = max_waiting_bytes;
     options.version = "test";
     options.policy = "the test's";
-    options.scheduling = sched::ToJson(spec);
+    options.scheduling = sched::ToYaml(spec);
     options.max_endpoints = 16;
     options.start = Time(seconds(1000));
     options.headers = made.HeadersRead();
     auto recorder = Recorder::Open(std::move(options));
     EXPECT_TRUE(recorder) << recorder.error().message;
+    EXPECT_TRUE((*recorder)->Keep());
     return std::move(*recorder);
   }
 
@@ -384,6 +393,79 @@ TEST_F(RerunTest, KeepsTheOneBefore) {
   EXPECT_LT(std::filesystem::file_size(path()), first);
 }
 
+TEST_F(RerunTest, TakesNothingAwayThatItIsNotToReplace) {
+  const auto open = [&](const std::filesystem::path& where) {
+    RecorderOptions options;
+    options.path = where.string();
+    options.scheduling = "{}";
+    return Recorder::Open(std::move(options));
+  };
+  std::ofstream(path()) << "of the run before";
+  { EXPECT_TRUE(open(path())); }  // a gateway that could not start
+  EXPECT_EQ(std::filesystem::file_size(path()), 17U);
+  EXPECT_FALSE(std::filesystem::exists(path() + ".1"));
+  EXPECT_FALSE(std::filesystem::exists(path() + ".part"));
+  {
+    const auto running = open(path());
+    ASSERT_TRUE(running);
+    EXPECT_THAT(open(path()).error().message, HasSubstr("a.rec.part: another gateway records"));
+    ASSERT_TRUE((*running)->Keep());
+    EXPECT_THAT(open(path()).error().message, HasSubstr("a.rec: another gateway records there"));
+  }
+  EXPECT_EQ(std::filesystem::file_size(path() + ".1"), 17U);
+  EXPECT_THAT(open(folder_).error().message, HasSubstr("is not a file"));
+  EXPECT_THAT(open("/dev/null").error().message, HasSubstr("/dev/null: is not a file"));
+  // The recording goes where a link leads.
+  const auto link = folder_ / "link.rec";
+  std::filesystem::create_symlink(path(), link);
+  ASSERT_TRUE((*open(link))->Keep());
+  EXPECT_TRUE(std::filesystem::is_symlink(link));
+  EXPECT_NE(std::filesystem::file_size(path() + ".1"), 17U);
+}
+
+TEST_F(RerunTest, SessionsKeepTheirNamesWhenTheRecordingEnds) {
+  const sched::SchedulingSpec spec = SpecOf(kSessions);
+  config::Diagnostics diagnostics;
+  auto scheduler = sched::Scheduler::Create(spec, plugins::Builtins(), &diagnostics);
+  const auto recorder = Record(spec, *scheduler, 1 << 20);
+  const auto name_of = [&](std::string_view session) {
+    sched::RequestContext context;
+    context.request.headers = {{"X-Chat", session}};
+    recorder->Describe(&context);
+    return std::string(context.request.Header("x-chat"));
+  };
+  const std::string before = name_of("one");
+  EXPECT_EQ(before.size(), 16U);
+  EXPECT_NE(before, name_of("two"));
+  EXPECT_EQ(name_of(""), "") << "no session must not become one";
+  EXPECT_EQ(name_of("  "), "");
+  Fill(recorder.get(), 1000);
+  while (recorder->is_open()) std::this_thread::yield();
+  EXPECT_EQ(name_of("one"), before);
+}
+
+TEST_F(RerunTest, RoundNumbersOfBlocksAreNumbersStill) {
+  const sched::SchedulingSpec spec = SpecOf("sticky");
+  config::Diagnostics diagnostics;
+  auto scheduler = sched::Scheduler::Create(spec, plugins::Builtins(), &diagnostics);
+  {
+    const auto recorder = Record(spec, *scheduler);
+    director::EngineSignals signals;
+    signals.waiting = 100'000;
+    signals.kv_usage = 1e-7F;
+    signals.gpu_blocks = 1'000'000;
+    signals.started_at = 1e9;
+    recorder->OnScraped(1, signals, Time(seconds(1001)));
+  }
+  const auto report = RerunFile(path(), SchedulerOf);
+  ASSERT_TRUE(report) << report.error().message;
+  const auto event = ReadEvent(Lines().at(1), Time());
+  ASSERT_TRUE(event);
+  EXPECT_EQ(event->signals.gpu_blocks, 1'000'000U);
+  EXPECT_EQ(event->signals.waiting, 100'000.0F);
+  EXPECT_EQ(event->signals.kv_usage, 1e-7F);
+}
+
 TEST_F(RerunTest, WhatIsCutOffIsReadAsFarAsItGoes) {
   const sched::SchedulingSpec spec = SpecOf("sticky");
   config::Diagnostics diagnostics;
@@ -407,7 +489,7 @@ TEST_F(RerunTest, TrustsNoLine) {
   const std::string head =
       R"({"penstock_recording":1,"version":"t","unix_micros":0,"start":1000,"max_endpoints":4,)"
       R"("max_tries":2,"retry_budget_ratio":0.2,"policy":"p","scheduling":)" +
-      sched::ToJson(SpecOf("sticky")) + "}\n";
+      JsonString(sched::ToYaml(SpecOf("sticky"))) + "}\n";
   const std::string lane = "{\"e\":\"lane\",\"lane\":0,\"seed\":1}\n";
   const std::string arrive = R"({"e":"arrive","t":1,"n":0,"lane":0,"status":503,"prefixes":)";
   const std::vector<std::pair<std::string, std::string>> cases = {
@@ -415,7 +497,7 @@ TEST_F(RerunTest, TrustsNoLine) {
       {"{}\n", "t:1: is no recording"},
       {"nonsense\n", "t:1: is no recording"},
       {R"({"penstock_recording":2})", "t:1: has format 2; this version reads 1"},
-      {R"({"penstock_recording":1,"scheduling":{}})", "t:1: no plugins"},
+      {R"({"penstock_recording":1,"scheduling":"{}"})", "t:1: no plugins"},
       {head + "{\"e\":\"what\"}\n", "t:2: e: 'what' is no event"},
       {head + "{\"t\":1}\n", "t:2: the first field"},
       {head + "{}\n", "t:2: no event"},
@@ -428,7 +510,8 @@ TEST_F(RerunTest, TrustsNoLine) {
       {head + lane + arrive + R"([{"size":64,"ends":[2],"keys":"0000000000000001"}]})",
        "t:3: ends: not rising"},
       {head + lane + arrive + R"([{"size":0,"ends":[],"keys":""}]})", "t:3: size: 0 tokens"},
-      {head + lane + arrive + R"([{"size":64,"ends":[],"keys":"xyz"}]})", "t:3: keys: no hexa"},
+      {head + lane + arrive + R"([{"size":64,"ends":[],"keys":"xyz"}]})",
+       "t:3: keys: not up to 65536 hexa"},
       {head + "{\"e\":\"first\",\"t\":1,\"n\":7}\n", "t:2: request 7 is not running"},
       {head + "{\"e\":\"end\",\"t\":1,\"n\":7,\"kind\":\"happy\"}\n", "t:2: kind: 'happy'"},
       {head + "{\"e\":\"scrape\",\"t\":1,\"slot\":\"x\"}\n", "t:2: expected"},

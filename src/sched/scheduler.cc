@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "core/text.h"
 #include "sched/wiring.h"
 
 namespace penstock::sched {
@@ -109,7 +110,16 @@ class SchedulerImpl : public Scheduler {
   std::vector<HeaderUse> HeadersRead() const override {
     std::vector<HeaderUse> all;
     for (const Plugin* plugin : wiring_.active) {
-      for (HeaderUse& use : plugin->HeadersRead()) all.push_back(std::move(use));
+      for (HeaderUse& use : plugin->HeadersRead()) {
+        const auto known = std::find_if(all.begin(), all.end(), [&](const HeaderUse& other) {
+          return EqualsIgnoreCase(other.name, use.name);
+        });
+        if (known == all.end()) {
+          all.push_back(std::move(use));
+        } else {
+          known->is_identity &= use.is_identity;
+        }
+      }
     }
     return all;
   }

@@ -113,7 +113,8 @@ class Scheduler {
   virtual void OnEndpointChanged(const model::EndpointInfo&) = 0;
   virtual void OnTick(Time) = 0;
 
-  // The headers that the active instances look at.
+  // The headers that the active instances look at, each once; one whose content matters to
+  // anybody is no mere identity.
   virtual std::vector<HeaderUse> HeadersRead() const { return {}; }
 
   // Every active instance with something to show. From any thread; the plugins live as long as the

@@ -97,6 +97,7 @@ size_t LineReader::ReadCompressed(char* to) {
     ZSTD_outBuffer out{to, kPiece, 0};
     const size_t left = ZSTD_decompressStream(zstd.context, &out, &zstd.in);
     if (ZSTD_isError(left) != 0) {
+      if (out.pos > 0) return out.pos;  // what came before; the next call gets here again
       error_ = std::string("cannot be decompressed: ") + ZSTD_getErrorName(left);
       return 0;
     }

@@ -19,6 +19,7 @@ namespace {
 
 constexpr uint32_t kMaxBlockTokens = 1 << 20;
 constexpr uint64_t kMostTokens = kMostTraceTokens;
+constexpr size_t kMostKeys = 65536;
 
 // What a line says of traffic; other lines have kind kOther.
 struct Line {
@@ -58,9 +59,15 @@ std::string ReadKeys(wire::JsonScanner& json, Line* line) {
     if (key.raw == "size") {
       line->block_tokens = ParseUint(ReadScalar(json)).value_or(0);
       if (line->block_tokens == 0 || line->block_tokens > kMaxBlockTokens) return "size: no size";
+    } else if (key.raw == "tokens") {
+      const auto tokens = ParseUint(ReadScalar(json));
+      if (json.ok() && !tokens) return "tokens: no number";
+      if (line->tokens == 0) line->tokens = tokens.value_or(0);
     } else if (key.raw == "keys") {
       if (!json.ReadString(&text)) break;
-      if (text.raw.size() % 16 != 0) return "keys: no hexadecimal keys";
+      if (text.raw.size() % 16 != 0 || text.raw.size() / 16 > kMostKeys) {
+        return fmt::format("keys: not up to {} hexadecimal keys", kMostKeys);
+      }
       for (size_t i = 0; i < text.raw.size(); i += 16) {
         const auto value = ParseHex(text.raw.substr(i, 16));
         if (!value) return "keys: no hexadecimal keys";

@@ -101,8 +101,8 @@ TEST(Recorded, LeavesOutWhatNobodyKnowsAndCountsIt) {
 TEST(Recorded, KeysThatStandForAllPoliciesAndPromptsBeyondTheKeys) {
   const std::string text =
       std::string(kHead) +
-      "{\"e\":\"arrive\",\"t\":0,\"n\":0,\"lane\":0,\"to\":\"e\",\"tokens\":200,"
-      "\"prefixes\":[],\"prompt\":{\"size\":64,\"ends\":[2],\"keys\":\"" +
+      "{\"e\":\"arrive\",\"t\":0,\"n\":0,\"lane\":0,\"to\":\"e\",\"tokens\":0,"
+      "\"prefixes\":[],\"prompt\":{\"size\":64,\"tokens\":200,\"ends\":[2],\"keys\":\"" +
       Key(1) + Key(2) + "\"}}\n" + End(0, "\"complete\",\"in\":200,\"out\":5");
   auto source = Read(text);
   const Played played = Play(**source);

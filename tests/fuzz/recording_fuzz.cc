@@ -16,7 +16,7 @@ namespace {
 
 constexpr std::string_view kHead =
     R"({"penstock_recording":1,"version":"t","unix_micros":0,"start":1000000,"max_endpoints":16,)"
-    R"("max_tries":2,"retry_budget_ratio":0.2,"policy":"p","scheduling":{}})"
+    R"("max_tries":2,"retry_budget_ratio":0.2,"policy":"p","scheduling":""})"
     "\n";
 
 constexpr std::string_view kPlugins = R"(

@@ -243,7 +243,7 @@ def test_a_recording_that_cannot_be_written_is_an_error_at_start(fake, tmp_path)
         stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
     )
     assert done.returncode == 1
-    assert "recording.file" in done.stderr and "such.rec: cannot be written" in done.stderr
+    assert "recording.file" in done.stderr and "such.rec.part: cannot be written" in done.stderr
 
 
 def test_verify_says_what_is_no_recording():

@@ -1,18 +1,20 @@
-#include "sched/spec_json.h"
+#include "sched/spec_yaml.h"
+
+#include <algorithm>
+#include <cctype>
 
 #include "wire/json.h"
-#include "wire/json_scan.h"
 
 namespace penstock::sched {
 namespace {
 
-// Whether a scalar that stood without quotes means the same as JSON.
-bool IsJson(const std::string& scalar) {
-  wire::JsonScanner json(scalar);
-  const auto kind = json.Peek();
-  using Kind = wire::JsonScanner::Kind;
-  if (kind != Kind::kNumber && kind != Kind::kBool && kind != Kind::kNull) return false;
-  return json.Skip() && json.Finish();
+// Whether a scalar without quotes can stand so in any place, and means what it meant.
+bool IsPlain(const std::string& scalar) {
+  const auto is_alnum = [](unsigned char c) { return std::isalnum(c) != 0; };
+  return std::any_of(scalar.begin(), scalar.end(), is_alnum) &&
+         std::all_of(scalar.begin(), scalar.end(), [&](unsigned char c) {
+           return is_alnum(c) || c == '.' || c == '+' || c == '-' || c == '_';
+         });
 }
 
 void Write(const wire::YamlNode& node, wire::JsonWriter* json) {
@@ -21,7 +23,7 @@ void Write(const wire::YamlNode& node, wire::JsonWriter* json) {
       json->Null();
       return;
     case wire::YamlNode::Kind::kScalar:
-      if (!node.quoted && IsJson(node.scalar)) {
+      if (!node.quoted && IsPlain(node.scalar)) {
         json->Raw(node.scalar);
       } else {
         json->Value(node.scalar);
@@ -45,7 +47,7 @@ void Write(const wire::YamlNode& node, wire::JsonWriter* json) {
 
 }  // namespace
 
-std::string ToJson(const SchedulingSpec& spec) {
+std::string ToYaml(const SchedulingSpec& spec) {
   std::string text;
   wire::JsonWriter json(&text);
   json.BeginObject().Key("plugins").BeginArray();

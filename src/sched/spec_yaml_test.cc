@@ -1,0 +1,40 @@
+#include "sched/spec_yaml.h"
+
+#include <gtest/gtest.h>
+
+#include "wire/yaml.h"
+
+namespace penstock::sched {
+namespace {
+
+TEST(SpecYaml, KeepsWhatEveryScalarMeans) {
+  SchedulingSpec spec;
+  const auto parameters = wire::ParseYaml(
+      R"({number: 1.5, yes: true, none: null, text: abc, quoted: "12", duration: 5s, half: .5,)"
+      R"( hex: 0x400, plus: +1, list: [1, {a: b}], odd: "a\"b", path: /a:b, empty: ""})",
+      "t");
+  ASSERT_TRUE(parameters) << parameters.error().message;
+  spec.plugins = {{"mine", "queue-scorer", *parameters}, {"picker", "max-score-picker", {}}};
+  spec.profiles = {{"default", {{"mine", 2.5}, {"picker", 1}}}};
+  const std::string text = ToYaml(spec);
+  EXPECT_EQ(
+      text,
+      R"({"plugins":[{"name":"mine","type":"queue-scorer","parameters":{"number":1.5,)"
+      R"("yes":true,"none":null,"text":abc,"quoted":"12","duration":5s,"half":.5,"hex":0x400,)"
+      R"("plus":+1,"list":[1,{"a":b}],"odd":"a\"b","path":"/a:b","empty":""}},)"
+      R"({"name":"picker","type":"max-score-picker"}],"schedulingProfiles":[)"
+      R"({"name":"default","plugins":[{"pluginRef":"mine","weight":2.5},)"
+      R"({"pluginRef":"picker","weight":1}]}]})");
+  const auto again = wire::ParseYaml(text, "t");
+  ASSERT_TRUE(again) << again.error().message;
+  const wire::YamlNode& read = *again->Find("plugins")->items[0].Find("parameters");
+  ASSERT_EQ(read.entries.size(), parameters->entries.size());
+  for (size_t i = 0; i < read.entries.size(); ++i) {
+    EXPECT_EQ(read.entries[i].first.scalar, parameters->entries[i].first.scalar);
+    EXPECT_EQ(read.entries[i].second.kind, parameters->entries[i].second.kind);
+    EXPECT_EQ(read.entries[i].second.scalar, parameters->entries[i].second.scalar);
+  }
+}
+
+}  // namespace
+}  // namespace penstock::sched
