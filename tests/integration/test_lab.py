@@ -4,6 +4,7 @@ import concurrent.futures
 import http.client
 import itertools
 import json
+import os
 import re
 import subprocess
 
@@ -17,9 +18,10 @@ CHAT = "/v1/chat/completions"
 TRACES = ROOT / "tests/data/traces"
 
 
-def lab(*args: str, code: int = 0) -> subprocess.CompletedProcess:
+def lab(*args: str, code: int = 0, **environment: str) -> subprocess.CompletedProcess:
     done = subprocess.run(
         [str(find_binary()), "lab", *args], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300,
+        env={**os.environ, **environment},
     )
     assert done.returncode == code, done.stderr + done.stdout
     return done
@@ -47,6 +49,13 @@ def test_engines_may_have_a_cpu_tier():
     assert int(numbers(output)["tier_hit_tokens"]) > 0
     assert float(numbers(output)["hit_share"]) > float(numbers(without)["hit_share"])
     assert float(numbers(output)["ttft_mean_s"]) < float(numbers(without)["ttft_mean_s"])
+
+
+def test_a_lesser_processor_decides_the_same():
+    flags = ["replay", "--workload", "production", "--max-requests", "200", "--engines", "4"]
+    # The C library then takes its variants for processors without these, as it does on such a machine.
+    lesser = "glibc.cpu.hwcaps=-AVX512F,-AVX2,-AVX,-FMA,-FMA4,-BMI2,-ERMS"
+    assert numbers(lab(*flags).stdout) == numbers(lab(*flags, GLIBC_TUNABLES=lesser).stdout)
 
 
 def test_replay_reads_traces(tmp_path):
