@@ -18,12 +18,17 @@ namespace {
 
 constexpr std::string_view kVsm = "vllm-sim-model, Qwen3-32B on one H100 SXM5, vLLM 0.27-0.28";
 constexpr std::string_view kBlog = "llm-d calibration of Qwen3-32B on two H100";
+constexpr std::string_view kPull = "llm-d on pulling KV between H200, gpt-oss-120b";
 constexpr Anchor kAnchors[] = {
     {"h100-qwen3-32b", 1, 1024, 128, 23.7, 116, 0, kVsm},
     {"h100-qwen3-32b", 16, 1024, 128, 29.3, 1150, 421, kVsm},
     {"h100-qwen3-32b", 32, 256, 256, 27.2, 411, 1114, kVsm},
     {"h100-qwen3-32b", 64, 1024, 128, 37, 10'900, 496, kVsm},
     {"h100-qwen3-32b-tp2", 1, 8192, 1, 0, 400, 0, kBlog},
+    {"h200-gpt-oss-120b", 1, 8000, 1, 0, 250, 0, kPull},
+    {"h200-gpt-oss-120b", 1, 16000, 1, 0, 510, 0, kPull},
+    {"h200-gpt-oss-120b", 1, 32000, 1, 0, 1173, 0, kPull},
+    {"h200-gpt-oss-120b", 1, 48000, 1, 0, 1988, 0, kPull},
 };
 constexpr uint32_t kRounds = 10;  // requests of an anchor, by its concurrency
 
