@@ -1,0 +1,135 @@
+// One client's HTTP/2 connection and the RPCs on it.
+//
+// What handlers say is gathered and leaves when the loop's turn ends.
+//
+// THREADS: loop-bound. OWNS: the socket, the session, the calls with their listeners; borrows the
+// ServerLoop, which closes it before it goes.
+#pragma once
+
+#include <nghttp2/nghttp2.h>
+
+#include <boost/unordered/unordered_flat_map.hpp>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "grpc/framing.h"
+#include "grpc/server.h"
+#include "net/stream.h"
+
+namespace penstock::grpc {
+
+class Connection;
+class ServerLoop;
+
+class ServerCall final : public Call {
+ public:
+  ServerCall(Connection& connection, int32_t stream);
+  ~ServerCall() override;
+
+  std::string_view path() const override { return path_; }
+  std::string_view Metadata(std::string_view name) const override;
+  net::Loop& loop() override;
+  void Send(std::string_view message) override;
+  bool above_high_watermark() const override;
+  void Finish(Status status, std::string_view message) override;
+
+ private:
+  friend class Connection;
+  // Ends it from this side, and tells the listener.
+  void Cancel(Status status, std::string_view message);
+  // Brings what the server's budget is charged up to date.
+  void Charge();
+
+  Connection& connection_;
+  const int32_t stream_;
+  std::string method_, path_;
+  std::vector<std::pair<std::string, std::string>> metadata_;
+  size_t metadata_bytes_ = 0;
+  MessageReader reader_;
+  uint64_t charged_ = 0;  // for what the reader holds, of the server's budget
+  std::unique_ptr<CallListener> listener_;
+  std::unique_ptr<net::Timer> deadline_;
+  std::string out_;  // framed messages
+  size_t out_sent_ = 0;
+  bool has_headers_ = false;  // the answer's are submitted
+  bool is_deferred_ = false;  // the session waits for more of out_
+  bool is_finished_ = false;  // status_ holds
+  bool is_half_closed_ = false;
+  bool was_above_high_ = false;
+  Status status_ = Status::kOk;
+  std::string status_text_;
+};
+
+class Connection final : public net::Stream {
+ public:
+  explicit Connection(ServerLoop& server);
+  ~Connection() override;
+
+  void Open(int fd, bool is_ipv6);
+  // Tells the client to come anew; closes when its RPCs have ended.
+  void Drain();
+  // Ends everything at once.
+  void Cut();
+
+  size_t index = 0;  // the ServerLoop's place for it
+
+ private:
+  friend class ServerCall;
+  struct Callbacks;
+
+  // net::Stream
+  void OnConnect(int) override {}
+  void OnRead(net::IoResult) override {}
+  void OnReadable() override;
+  void OnWritable() override;
+  void OnTurnEnd() override;
+  void OnDeadline() override;
+
+  // nghttp2
+  void OnBeginHeaders(int32_t stream);
+  int OnHeader(ServerCall& call, std::string_view name, std::string_view value);
+  void OnFrame(const nghttp2_frame& frame);
+  void OnFrameSent(const nghttp2_frame& frame);
+  void OnData(ServerCall& call, std::string_view bytes);
+  void OnStreamClose(int32_t stream);
+  ssize_t ReadAnswer(ServerCall& call, uint8_t* out, size_t length, uint32_t* flags);
+
+  // Null when the stream is none of ours, or ends just now.
+  ServerCall* Find(int32_t stream) const;
+  void BeginCall(ServerCall& call);
+  // Says that a stream is no RPC.
+  void RefuseHttp(ServerCall& call, std::string_view status);
+  // Ends a call that cannot begin; false then.
+  bool CheckHead(ServerCall& call);
+  void SubmitHeaders(ServerCall& call);
+  void SubmitTrailersOnly(ServerCall& call);
+  void EndInput(ServerCall& call);
+  // The call is over, whatever it was doing.
+  void EndCall(std::unique_ptr<ServerCall> call);
+  bool Collect();
+  void TellDrained();
+  void Flush();
+  void UpdateDeadline();
+  void Die();
+
+  ServerLoop& server_;
+  nghttp2_session* session_ = nullptr;
+  boost::unordered_flat_map<int32_t, std::unique_ptr<ServerCall>> calls_;  // by stream
+  std::vector<std::unique_ptr<ServerCall>> ended_;  // while the session runs callbacks
+  std::vector<int32_t> drained_;                    // streams whose listeners must be told
+  std::string unsent_;
+  size_t unsent_from_ = 0;
+  bool is_open_ = false;
+  bool is_draining_ = false;
+  bool has_pinged_ = false;
+  Time heard_;  // when something came last
+  Time write_due_ = Time::max();
+  Time old_at_ = Time::max();
+  Time cut_at_ = Time::max();
+};
+
+}  // namespace penstock::grpc
