@@ -271,6 +271,12 @@ uint32_t Engine::Impl::Chunk(uint32_t wanted) const {
 }
 
 bool Engine::Impl::Grow(Sequence& sequence, uint32_t target) {
+  // Most steps of a decode stay inside a block: no division for them.
+  const uint64_t size = options_.block_size;
+  if (target <= sequence.blocks.size() * size &&
+      target < (sequence.published + uint64_t{1}) * size) {
+    return true;
+  }
   const size_t needed = BlocksFor(target);
   const size_t held = sequence.blocks.size();
   if (needed > held && needed - held > pool_.free_blocks()) return false;
