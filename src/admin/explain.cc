@@ -419,7 +419,8 @@ Mask CandidatesOf(const DecisionRecord& record, size_t i) {
   const Mask* serving = record.model.empty() ? &pool.healthy : pool.Serving(record.model);
   Mask candidates = serving != nullptr ? *serving : pool.models_unknown;
   candidates.Keep([&](size_t column) {
-    return std::none_of(record.attempts.begin(),
+    return model::IsAllowed(record.subset, pool.endpoints[column].spec.host) &&
+           std::none_of(record.attempts.begin(),
                         record.attempts.begin() + static_cast<std::ptrdiff_t>(i),
                         [&](const Attempt& a) { return a.slot == pool.endpoints[column].slot; });
   });
@@ -435,6 +436,7 @@ std::string WhyNotACandidate(const DecisionRecord& record, size_t i, size_t colu
   if (endpoint.health != model::Health::kHealthy) {
     return "is not healthy (" + endpoint.health_reason + ")";
   }
+  if (!model::IsAllowed(record.subset, endpoint.spec.host)) return "is none that the proxy allows";
   return "does not serve the model";
 }
 

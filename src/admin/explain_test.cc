@@ -170,6 +170,17 @@ TEST(Explain, WhoIsNoCandidateIsNamedWithTheReason) {
                "not serve the model."));
 }
 
+TEST(Explain, WhoIsOutsideOfTheProxysSubsetIsNoCandidate) {
+  Rig rig(3);
+  const auto record = rig.Complete("r");
+  director::DecisionRecord restricted = *record;
+  const auto& endpoints = record->attempts[0].pool->endpoints;
+  restricted.subset = {endpoints[1].spec.host};
+  EXPECT_EQ(CandidatesOf(restricted, 0).Count(), 1U);
+  EXPECT_TRUE(CandidatesOf(restricted, 0).Test(1));
+  EXPECT_EQ(WhyNotACandidate(restricted, 0, 2), "is none that the proxy allows");
+}
+
 TEST(Explain, ARefusalGivesTheStatusAndTheReason) {
   Rig rig(2);
   rig.scheduler->drain = true;

@@ -52,6 +52,7 @@ struct DecisionRecord {
   model::Api api = model::Api::kOther;
   std::string model;
   bool stream = false;
+  model::Subset subset;       // who might have served it at all
   uint64_t input_tokens = 0;  // estimate
   uint64_t body_bytes = 0;
   int64_t unix_micros = 0;  // wall time of arrival, for people

@@ -211,6 +211,7 @@ Arrival Lane::Admit(sched::RequestContext context, std::string described, Time n
   record.model = request.model;
   record.stream = request.stream;
   record.body_bytes = request.body_bytes;
+  record.subset = request.subset;
   record.unix_micros = unix_micros;
   record.arrived = now;
   record.input_tokens = flight.context_.input_tokens;
@@ -249,6 +250,16 @@ bool Lane::MarkCandidates(const Flight& flight, const model::PoolSnapshot& pool,
     serving = &pool.models_unknown;
   }
   candidates_ = *serving;
+  if (const model::Subset& subset = flight.context_.request.subset) {
+    candidates_.Keep(
+        [&](size_t i) { return model::IsAllowed(subset, pool.endpoints[i].spec.host); });
+    if (candidates_.Empty()) {
+      *rejection = {503, "no_endpoint",
+                    "None of the " + std::to_string(subset->size()) +
+                        " endpoints that the proxy allows can serve the request now."};
+      return false;
+    }
+  }
   if (!flight.tried_slots_.empty()) {
     candidates_.Keep([&](size_t i) {
       return std::find(flight.tried_slots_.begin(), flight.tried_slots_.end(),
@@ -286,8 +297,11 @@ bool Lane::Decide(Flight& flight, Time now, Rejection* rejection) {
   const uint32_t column = decision_.picks.front();
   const model::EndpointInfo& endpoint = pool->endpoints[column];
   Record(flight, pool, column, now);
-  flight.target_ = {endpoint.slot, endpoint.spec.name, endpoint.spec.host, endpoint.spec.port,
-                    endpoint.address};
+  flight.target_ = {endpoint.slot,      endpoint.spec.name, endpoint.spec.host,
+                    endpoint.spec.port, endpoint.address,   {}};
+  for (size_t i = 1; i < decision_.picks.size(); ++i) {
+    flight.target_.fallbacks.push_back(pool->endpoints[decision_.picks[i]].address);
+  }
   flight.Claim(endpoint.slot,
                std::max<int64_t>(0, scheduler.TokensToCharge(flight.context_, columns_, column)));
   ++flight.tries_;

@@ -38,6 +38,7 @@ struct Target {
   std::string host;
   uint16_t port = 0;
   std::string address;
+  std::vector<std::string> fallbacks;  // addresses of the next best picks, when the picker has some
 };
 
 struct Rejection {

@@ -47,6 +47,7 @@ class FewestRequests : public sched::Scheduler {
         best = i;
     });
     out->picks.push_back(static_cast<uint32_t>(best));
+    out->picks.insert(out->picks.end(), also_picks.begin(), also_picks.end());
   }
   int64_t TokensToCharge(const sched::RequestContext&, const model::EndpointColumns&,
                          uint32_t) const override {
@@ -75,6 +76,7 @@ class FewestRequests : public sched::Scheduler {
   bool ChargesTheAnswer() const override { return charges_the_answer; }
 
   bool drain = false;
+  std::vector<uint32_t> also_picks;
   bool charges_the_answer = false;
   std::atomic<int> picked = 0;
   std::function<void(const model::EndpointInfo&)> on_changed;
@@ -282,6 +284,41 @@ TEST(Director, FiltersThatLeaveNobodyAre429) {
   Arrival a = rig.Arrive();
   EXPECT_EQ(a.rejection.status, 429);
   EXPECT_EQ(rig.director->decisions().Find("r1")->end, EndKind::kRejected);
+}
+
+TEST(Director, ASubsetRestrictsWhoMayServe) {
+  Rig rig(4);
+  const auto arrive = [&](std::optional<std::vector<std::string>> subset) {
+    model::Request request;
+    request.id = "r";
+    request.subset = std::move(subset);
+    return rig.lane->Arrive(std::move(request), Time() + seconds(1), 0);
+  };
+  std::vector<Arrival> held;  // so that load would spread them
+  for (int i = 0; i < 6; ++i) {
+    held.push_back(arrive(std::vector{Spec(1).host, Spec(2).host}));
+    ASSERT_NE(held.back().flight, nullptr);
+    EXPECT_THAT(held.back().flight->target().host, testing::AnyOf(Spec(1).host, Spec(2).host));
+  }
+  EXPECT_NE(arrive(std::nullopt).flight, nullptr);
+  for (const auto& nobody : {std::vector<std::string>{}, std::vector<std::string>{"10.9.9.9"}}) {
+    const Arrival refused = arrive(nobody);
+    EXPECT_EQ(refused.flight, nullptr);
+    EXPECT_EQ(refused.rejection.status, 503);
+    EXPECT_THAT(refused.rejection.message, HasSubstr("that the proxy allows"));
+  }
+  // A retry stays inside of it.
+  EXPECT_FALSE(arrive(std::vector{Spec(3).host})
+                   .flight->OnTryFailed(TryFailure::kStatus503, Time() + seconds(2)));
+}
+
+TEST(Director, TheNextBestPicksAreFallbacks) {
+  Rig rig(3);
+  rig.scheduler->also_picks = {2, 0};
+  const Arrival arrival = rig.Arrive();
+  const auto pool = rig.fleet.snapshot().Get();
+  EXPECT_THAT(arrival.flight->target().fallbacks,
+              testing::ElementsAre(pool->endpoints[2].address, pool->endpoints[0].address));
 }
 
 TEST(Fleet, AReturningAddressGetsItsOldSlotAndLedgersSurvive) {

@@ -1,5 +1,7 @@
 #include "model/request.h"
 
+#include <algorithm>
+
 #include "core/text.h"
 
 namespace penstock::model {
@@ -26,6 +28,10 @@ std::string_view ApiName(Api api) {
       return "other";
   }
   return "other";
+}
+
+bool IsAllowed(const Subset& subset, std::string_view host) {
+  return !subset || std::binary_search(subset->begin(), subset->end(), host);
 }
 
 std::string_view Request::Header(std::string_view name) const {

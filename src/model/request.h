@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -34,6 +35,11 @@ struct PromptPart {
   bool starts_sequence = false;  // the first part of each prompt of a multi-prompt request
 };
 
+// Hosts of the endpoints that may serve a request, sorted, without ports. Nothing: any may; an
+// empty list: nobody may.
+using Subset = std::optional<std::vector<std::string>>;
+bool IsAllowed(const Subset& subset, std::string_view host);
+
 struct Request {
   std::string id;  // x-request-id or generated
   Api api = Api::kOther;
@@ -44,6 +50,7 @@ struct Request {
   std::string cache_salt;
   uint64_t extra_tokens = 0;  // estimate for images, audio and video
   uint64_t body_bytes = 0;
+  Subset subset;
   std::vector<HeaderView> headers;     // views that stay valid for the life of the request
   std::span<const PromptPart> prompt;  // valid only during Director::Arrive
 

@@ -277,6 +277,9 @@ bool ReadRequestField(Fields& fields, Event* event) {
     event->context.input_tokens = fields.Uint<uint64_t>(uint64_t{1} << 40);
   } else if (key == "session") {
     event->context.session_id = fields.Text();
+  } else if (key == "subset") {
+    request.subset = fields.Texts();
+    std::sort(request.subset->begin(), request.subset->end());
   } else if (key == "headers") {
     ReadHeaders(fields, event);
   } else if (key == "prefixes") {

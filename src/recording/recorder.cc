@@ -193,6 +193,7 @@ std::string Recorder::Describe(sched::RequestContext* context) {
       .Field("extra", request.extra_tokens)
       .Field("tokens", context->input_tokens);
   if (!context->session_id.empty()) json.Field("session", context->session_id);
+  if (request.subset) WriteList("subset", *request.subset, &json);
   if (!options_.headers.empty()) {
     json.Key("headers").BeginObject();
     for (const sched::HeaderUse& use : options_.headers) {

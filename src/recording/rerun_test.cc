@@ -156,6 +156,7 @@ class Loop {
     request.api = model::Api::kChatCompletions;
     request.model = request.target_model = random_.Below(30) == 0 ? "unknown" : "m";
     request.stream = true;
+    if (random_.Below(4) == 0) request.subset = {"10.0.0.1", "10.0.0.2"};
     const std::string session = "secret-session-" + std::to_string(random_.Below(20));
     request.headers = {{"X-Chat", session}, {"X-Other", "secret-other"}};
     // One of a few openings and some of what may follow it.
