@@ -46,6 +46,7 @@ class Integral {
  public:
   void Add(double at, double jump, double slope) { changes_.push_back({at, jump, slope}); }
   void Prepare() {
+    if (changes_.empty()) return;
     std::sort(changes_.begin(), changes_.end(),
               [](const Change& a, const Change& b) { return a.at < b.at; });
     double value = 0, slope = 0, sum = 0, at = changes_.front().at;

@@ -4,9 +4,10 @@
 //   arrival   queued_ts, arrival_s (seconds), arrival_ms or unix_micros
 //   prompt    input_toks, input_tokens or prompt_tokens
 //   output    output_toks, output_tokens or completion_tokens
-//   first     first_token_ts (seconds on the arrival's clock), ttft_s or ttft_ms (since the
-//   arrival) end       last_token_ts or end_ts, e2e_s or e2e_ms, in the same way cached
-//   cached_tokens; may be missing endpoint  where it ran; may be missing
+//   first     first_token_ts (seconds on the arrival's clock), or since it ttft_s or ttft_ms
+//   end       last_token_ts or end_ts, or since the arrival e2e_s or e2e_ms
+//   cached    cached_tokens; may be missing
+//   endpoint  where it ran; may be missing
 //
 // SOURCE: requests.jsonl of LLMServingSim's runs of vLLM; admin/decision_json.cc.
 #pragma once
