@@ -97,7 +97,7 @@ TEST(LineReader, ReadsWhatZstandardHasCompressed) {
   std::string text;
   std::vector<std::string> lines;
   for (int i = 0; i < 50'000; ++i) {
-    lines.push_back("line " + std::to_string(i * i));
+    lines.push_back("line " + std::to_string(int64_t{i} * i));
     text += lines.back() + "\n";
   }
   // Two streams, one behind the other, as `cat` makes them; far more text than bytes.
@@ -111,7 +111,7 @@ TEST(LineReader, ReadsWhatZstandardHasCompressed) {
 
 TEST(LineReader, CompressedDataThatBreaksOffOrIsDamaged) {
   std::string text;
-  for (int i = 0; i < 50'000; ++i) text += "line " + std::to_string(i * i) + "\n";
+  for (int i = 0; i < 50'000; ++i) text += "line " + std::to_string(int64_t{i} * i) + "\n";
   const std::string bytes = Compressed(text);
   const auto last = [](const std::string& path) {
     auto reader = LineReader::Open(path);
