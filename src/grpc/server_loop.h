@@ -47,7 +47,6 @@ class ServerLoop {
   const ServerCounters& counters() const { return counters_; }
   std::atomic<uint64_t>& buffered() { return buffered_; }
   char* scratch() { return scratch_.get(); }
-  bool is_draining() const { return is_draining_; }
 
  private:
   void OnAccept(int fd, const net::Address& peer);

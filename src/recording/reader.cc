@@ -12,6 +12,7 @@
 #include "core/text.h"
 #include "recording/recorder.h"
 #include "wire/json_scan.h"
+#include "workload/recorded.h"
 
 namespace penstock::recording {
 namespace {
@@ -109,27 +110,6 @@ class Fields {
   std::string complaint_;
 };
 
-int HexDigit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  return -1;
-}
-
-bool ReadHexKeys(std::string_view text, std::vector<uint64_t>* keys) {
-  if (text.size() % 16 != 0 || text.size() / 16 > kMaxKeys) return false;
-  keys->reserve(text.size() / 16);
-  for (size_t i = 0; i < text.size(); i += 16) {
-    uint64_t key = 0;
-    for (const char c : text.substr(i, 16)) {
-      const int digit = HexDigit(c);
-      if (digit < 0) return false;
-      key = key << 4 | static_cast<uint64_t>(digit);
-    }
-    keys->push_back(key);
-  }
-  return true;
-}
-
 void ReadKeys(Fields& outer, sched::PrefixKeys* keys) {
   Fields fields(outer.json());
   for (outer.json().EnterObject(); fields.Next();) {
@@ -140,7 +120,7 @@ void ReadKeys(Fields& outer, sched::PrefixKeys* keys) {
         keys->sequence_ends.push_back(fields.Uint<uint32_t>(kMaxKeys));
       }
     } else if (fields.key() == "keys") {
-      if (!ReadHexKeys(fields.Raw(), &keys->blocks))
+      if (!workload::ReadHexKeys(fields.Raw(), &keys->blocks))
         fields.Complain(fmt::format("keys: not up to {} hexadecimal keys", kMaxKeys));
     } else {
       fields.json().Skip();

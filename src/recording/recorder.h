@@ -16,14 +16,14 @@
 #include "core/time.h"
 #include "director/journal.h"
 #include "sched/plugin.h"
+#include "workload/recorded.h"
 
 namespace penstock::recording {
 
 inline constexpr int kFormat = 1;
 // The longest line; a request whose keys need more ends the recording.
-inline constexpr size_t kMaxLineBytes = 16 << 20;
-// The most block keys of a request, of each producer: 4 million tokens in blocks of 64.
-inline constexpr size_t kMaxKeys = 65536;
+inline constexpr size_t kMaxLineBytes = workload::kMaxRecordedLineBytes;
+inline constexpr size_t kMaxKeys = workload::kMaxRecordedKeys;
 // Tokens of a block where no plugin has keys of its own, and how much of a prompt is looked at.
 inline constexpr uint32_t kBlockTokens = 64;
 inline constexpr uint32_t kMaxKeyedTokens = 131072;

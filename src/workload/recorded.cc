@@ -19,7 +19,6 @@ namespace {
 
 constexpr uint32_t kMaxBlockTokens = 1 << 20;
 constexpr uint64_t kMostTokens = kMostTraceTokens;
-constexpr size_t kMostKeys = 65536;
 
 // What a line says of traffic; other lines have kind kOther.
 struct Line {
@@ -65,13 +64,8 @@ std::string ReadKeys(wire::JsonScanner& json, Line* line) {
       if (line->tokens == 0) line->tokens = tokens.value_or(0);
     } else if (key.raw == "keys") {
       if (!json.ReadString(&text)) break;
-      if (text.raw.size() % 16 != 0 || text.raw.size() / 16 > kMostKeys) {
-        return fmt::format("keys: not up to {} hexadecimal keys", kMostKeys);
-      }
-      for (size_t i = 0; i < text.raw.size(); i += 16) {
-        const auto value = ParseHex(text.raw.substr(i, 16));
-        if (!value) return "keys: no hexadecimal keys";
-        line->keys.push_back(*value);
+      if (!ReadHexKeys(text.raw, &line->keys)) {
+        return fmt::format("keys: not up to {} hexadecimal keys", kMaxRecordedKeys);
       }
     } else {
       json.Skip();
@@ -322,6 +316,17 @@ class Recorded final : public Source {
 };
 
 }  // namespace
+
+bool ReadHexKeys(std::string_view text, std::vector<uint64_t>* keys) {
+  if (text.size() % 16 != 0 || text.size() / 16 > kMaxRecordedKeys) return false;
+  keys->reserve(text.size() / 16);
+  for (size_t i = 0; i < text.size(); i += 16) {
+    const auto key = ParseHex(text.substr(i, 16));
+    if (!key) return false;
+    keys->push_back(*key);
+  }
+  return true;
+}
 
 Result<std::unique_ptr<Source>> ReadRecorded(const std::function<Result<LineReader>()>& open,
                                              const RecordedOptions& options) {

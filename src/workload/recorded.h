@@ -8,8 +8,11 @@
 // THREADS: belongs to its caller. COST: reads the file twice; 4 bytes of memory a request.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <memory>
+#include <string_view>
+#include <vector>
 
 #include "core/result.h"
 #include "workload/line_reader.h"
@@ -22,6 +25,12 @@ struct RecordedOptions {
 };
 
 inline constexpr size_t kMaxRecordedLineBytes = 16 << 20;
+// The most block keys of a request, of each producer: 4 million tokens in blocks of 64.
+inline constexpr size_t kMaxRecordedKeys = 65536;
+
+// Appends keys that stand behind one another as 16 hexadecimal digits each. False: they are none,
+// or too many.
+bool ReadHexKeys(std::string_view text, std::vector<uint64_t>* keys);
 
 // `open` opens the file anew, for lines of kMaxRecordedLineBytes. Errors read "FILE:LINE: what".
 Result<std::unique_ptr<Source>> ReadRecorded(const std::function<Result<LineReader>()>& open,
