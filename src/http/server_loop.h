@@ -10,7 +10,7 @@
 #include <string_view>
 #include <vector>
 
-#include "http/byte_budget.h"
+#include "core/byte_budget.h"
 #include "http/server.h"
 #include "http/server_connection.h"
 #include "net/listener.h"

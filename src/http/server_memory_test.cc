@@ -4,7 +4,7 @@
 #include <thread>
 #include <vector>
 
-#include "http/byte_budget.h"
+#include "core/byte_budget.h"
 #include "http/server.h"
 #include "http/testing.h"
 

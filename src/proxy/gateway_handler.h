@@ -14,15 +14,16 @@
 #include "director/director.h"
 #include "http/client.h"
 #include "http/server.h"
+#include "intake/request_metrics.h"
+#include "intake/request_reader.h"
 #include "proxy/models_list.h"
-#include "proxy/request_metrics.h"
 
 namespace penstock::proxy {
 
 // What all loops of one gateway share.
 struct GatewayShared {
   director::Director& director;
-  RequestMetrics& metrics;
+  intake::RequestMetrics& metrics;
   http::CallOptions call_options;
 };
 
@@ -41,21 +42,19 @@ class GatewayHandler : public http::Handler {
   // Ends the exchange with an error in the API's own shape, and counts it.
   void RespondError(http::Exchange& exchange, model::Api api, const api::ApiError& error,
                     std::string_view request_id);
-  std::string RequestId(const http::RequestHead& head);
 
   net::Loop& loop_;
   GatewayShared& shared_;
-  Random random_;
   director::Lane lane_;
   std::unique_ptr<http::Client> client_;
-  api::BodyReader reader_;
-  RequestMetrics::Cache series_;
+  intake::RequestReader reader_;
+  intake::RequestMetrics::Cache series_;
   ModelsList models_;
   SnapshotCell<model::PoolSnapshot>::Reader pool_;
 };
 
 // Errors of the HTTP server itself, in OpenAI's shape; counts those that are the client's.
-std::string RenderServerError(RequestMetrics& metrics, int status, std::string_view code,
+std::string RenderServerError(intake::RequestMetrics& metrics, int status, std::string_view code,
                               std::string_view message);
 
 }  // namespace penstock::proxy

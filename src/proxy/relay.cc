@@ -41,38 +41,15 @@ api::ApiError ErrorOf(http::CallFailure failure, const std::string& endpoint,
   return {502, "api_error", "engine_failed", detail, ""};
 }
 
-void LogEnd(const director::DecisionRecord& record) {
-  telemetry::log::Debug("request ended", {{"request_id", record.request_id},
-                                          {"endpoint", record.attempts.back().endpoint},
-                                          {"model", record.model},
-                                          {"end", director::EndKindName(record.end)},
-                                          {"status", record.status},
-                                          {"tries", record.attempts.size()},
-                                          {"input_tokens", record.reported_input_tokens},
-                                          {"cached_tokens", record.cached_tokens},
-                                          {"output_tokens", record.output_tokens},
-                                          {"decision_us", record.decision_us},
-                                          {"ttft_s", record.ttft_s},
-                                          {"e2e_s", record.e2e_s}});
-}
-
 }  // namespace
 
 Relay::Relay(GatewayHandler& handler, http::Exchange& exchange,
-             std::unique_ptr<director::Flight> flight, std::vector<api::Splice> splices,
-             RequestSeries& series)
+             std::unique_ptr<intake::Follower> follower, std::vector<api::Splice> splices)
     : handler_(handler),
       exchange_(exchange),
-      flight_(std::move(flight)),
-      splices_(std::move(splices)),
-      series_(series) {
-  series_.running.Add(1);
-}
-
-Relay::~Relay() {
-  call_.reset();
-  series_.running.Add(-1);
-}
+      follower_(std::move(follower)),
+      flight_(follower_->flight()),
+      splices_(std::move(splices)) {}
 
 std::string Relay::EngineHead() const {
   const http::RequestHead& head = exchange_.head();
@@ -88,7 +65,7 @@ std::string Relay::EngineHead() const {
   out.append(head.method).append(" ").append(head.path);
   if (query != std::string_view::npos) out.append(head.target.substr(query));
   out.append(" HTTP/1.1\r\nhost: ");
-  out.append(flight_->target().address).append("\r\n");
+  out.append(flight_.target().address).append("\r\n");
   for (const http::Header& h : head.headers.list) {
     if (http::IsHopByHop(h.name) || EqualsIgnoreCase(h.name, "host") ||
         EqualsIgnoreCase(h.name, "expect") || EqualsIgnoreCase(h.name, "x-request-id") ||
@@ -98,7 +75,7 @@ std::string Relay::EngineHead() const {
     }
     out.append(h.name).append(": ").append(h.value).append("\r\n");
   }
-  out.append("x-request-id: ").append(flight_->context().request.id).append("\r\n");
+  out.append("x-request-id: ").append(flight_.context().request.id).append("\r\n");
   if (body_bytes > 0 || head.method == "POST" || head.method == "PUT" || head.method == "PATCH") {
     out.append("content-length: ").append(std::to_string(body_bytes)).append("\r\n");
   }
@@ -107,53 +84,38 @@ std::string Relay::EngineHead() const {
 }
 
 void Relay::Dispatch() {
-  const director::Target& target = flight_->target();
+  const director::Target& target = flight_.target();
   call_ = handler_.client_->Send(target.host, target.port, EngineHead(),
                                  api::ApplySplices(exchange_.body(), splices_),
                                  handler_.shared_.call_options, *this);
 }
 
 bool Relay::Retry(director::TryFailure failure) {
-  const std::string failed = flight_->target().name;
+  const std::string failed = flight_.target().name;
   const Time before = handler_.loop_.Now();
-  if (!flight_->OnTryFailed(failure, before)) return false;
+  if (!flight_.OnTryFailed(failure, before)) return false;
   handler_.shared_.metrics.OnRetry(director::TryFailureName(failure));
   handler_.shared_.metrics.OnDecision(handler_.loop_.Now() - before,
-                                      flight_->context().request.model, flight_->target().name,
-                                      std::to_string(flight_->target().port));
+                                      flight_.context().request.model, flight_.target().name,
+                                      std::to_string(flight_.target().port));
   telemetry::log::Info("request is tried on another endpoint",
-                       {{"request_id", flight_->context().request.id},
+                       {{"request_id", flight_.context().request.id},
                         {"endpoint", failed},
                         {"reason", director::TryFailureName(failure)},
-                        {"next", flight_->target().name}});
+                        {"next", flight_.target().name}});
   Dispatch();
   return true;
 }
 
-void Relay::EndFlight(director::EndKind kind, int status, std::string_view reason) {
-  if (flight_->ended()) return;
-  if (usage_ != nullptr) usage_->Finish();
-  director::ReportedUsage usage;
-  if (usage_ != nullptr && usage_->usage().found) {
-    const api::Usage& found = usage_->usage();
-    usage = {true, found.input_tokens, found.output_tokens, found.cached_known,
-             found.cached_tokens};
-  }
-  flight_->OnEnd(kind, status, reason, usage, handler_.loop_.Now());
-  RequestMetrics& metrics = handler_.shared_.metrics;
-  metrics.OnEnd(series_, flight_->record(), response_bytes_);
-  if (telemetry::log::Enabled(telemetry::log::Level::kDebug)) LogEnd(flight_->record());
-  if (kind == director::EndKind::kComplete && status < 400) return;
-  const std::string_view code =
-      kind == director::EndKind::kComplete ? "ModelServerError" : director::EndKindName(kind);
-  metrics.OnError(series_, code);
+void Relay::End(director::EndKind kind, int status, std::string_view reason) {
+  follower_->OnEnd(kind, status, reason, handler_.loop_.Now());
 }
 
 // --- the client's side
 
 void Relay::OnClientGone() {
   call_.reset();  // closes the engine's connection: it stops generating
-  EndFlight(director::EndKind::kClientGone, status_, "the client closed the connection");
+  End(director::EndKind::kClientGone, follower_->status(), "the client closed the connection");
 }
 
 void Relay::OnDrained() {
@@ -164,19 +126,12 @@ void Relay::OnDrained() {
 
 void Relay::OnHead(const http::ResponseHead& head) {
   if (IsRetryableStatus(head.status) && Retry(FailureOfStatus(head.status))) return;
-  status_ = head.status;
   started_ = true;
   // Nothing is sent again from here on: a long prompt need not stay in memory while its answer
   // streams.
   exchange_.ReleaseBody();
-  const std::string_view type = head.headers.Find("content-type");
-  is_event_stream_ = type.starts_with("text/event-stream");
-  if (!head.headers.Has("content-encoding") &&
-      flight_->context().request.api != model::Api::kOther) {
-    usage_ = std::make_unique<api::UsageScanner>(is_event_stream_
-                                                     ? api::UsageScanner::Format::kEventStream
-                                                     : api::UsageScanner::Format::kJson);
-  }
+  follower_->OnHead(head.status, head.headers.Find("content-type"),
+                    head.headers.Has("content-encoding"));
   const bool has_options = head.headers.Has("connection");
   std::vector<http::Header> headers;
   headers.reserve(head.headers.list.size() + 2);
@@ -188,8 +143,8 @@ void Relay::OnHead(const http::ResponseHead& head) {
     }
     headers.push_back(h);
   }
-  headers.push_back({"x-request-id", flight_->context().request.id});
-  for (const auto& [name, value] : flight_->context().response_headers)
+  headers.push_back({"x-request-id", flight_.context().request.id});
+  for (const auto& [name, value] : flight_.context().response_headers)
     headers.push_back({name, value});
   exchange_.Start(head.status, headers,
                   head.has_length ? std::optional<uint64_t>(head.content_length) : std::nullopt);
@@ -197,15 +152,7 @@ void Relay::OnHead(const http::ResponseHead& head) {
 
 void Relay::OnBody(std::string_view piece) {
   if (piece.empty()) return;
-  const Time now = handler_.loop_.Now();
-  if (response_bytes_ == 0) {
-    flight_->OnFirstChunk(now);
-  } else if (is_event_stream_) {
-    series_.itl.Observe(ToSeconds(now - last_piece_));
-  }
-  last_piece_ = now;
-  response_bytes_ += piece.size();
-  if (usage_ != nullptr) usage_->Feed(piece);
+  follower_->OnPiece(piece, handler_.loop_.Now());
   tail_[0] = piece.size() > 1 ? piece[piece.size() - 2] : tail_[1];
   tail_[1] = piece.back();
   exchange_.Write(piece);
@@ -213,8 +160,7 @@ void Relay::OnBody(std::string_view piece) {
 }
 
 void Relay::OnEnd() {
-  flight_->OnFirstChunk(handler_.loop_.Now());
-  EndFlight(director::EndKind::kComplete, status_, "");
+  follower_->OnComplete(handler_.loop_.Now());
   call_.reset();
   exchange_.Finish();  // may destroy this
 }
@@ -223,13 +169,14 @@ void Relay::OnFailure(http::CallFailure failure, std::string_view message) {
   handler_.shared_.metrics.OnEngineFailure(http::CallFailureName(failure));
   if (started_) {
     const bool timed_out = failure == http::CallFailure::kTimeout;
-    const api::ApiError error = ErrorOf(failure, flight_->target().name, message);
-    EndFlight(timed_out ? director::EndKind::kTimeout : director::EndKind::kEngineGone, status_,
-              error.message);
+    const api::ApiError error = ErrorOf(failure, flight_.target().name, message);
+    End(timed_out ? director::EndKind::kTimeout : director::EndKind::kEngineGone,
+        follower_->status(), error.message);
     call_.reset();
     // A stream that stands between two events can still say why it ends.
-    if (is_event_stream_ && (response_bytes_ == 0 || (tail_[0] == '\n' && tail_[1] == '\n'))) {
-      const model::Api api = flight_->context().request.api;
+    if (follower_->is_event_stream() &&
+        (follower_->response_bytes() == 0 || (tail_[0] == '\n' && tail_[1] == '\n'))) {
+      const model::Api api = flight_.context().request.api;
       exchange_.Write((api == model::Api::kMessages ? "event: error\ndata: " : "data: ") +
                       api::RenderError(error, api) + "\n\n");
     }
@@ -243,19 +190,19 @@ void Relay::OnFailure(http::CallFailure failure, std::string_view message) {
 }
 
 void Relay::RespondFailure(http::CallFailure failure, std::string_view message) {
-  const api::ApiError error = ErrorOf(failure, flight_->target().name, message);
-  const std::string id = flight_->context().request.id;
-  const model::Api api = flight_->context().request.api;
+  const api::ApiError error = ErrorOf(failure, flight_.target().name, message);
+  const std::string id = flight_.context().request.id;
+  const model::Api api = flight_.context().request.api;
   telemetry::log::Warn("request failed", {{"request_id", id},
-                                          {"endpoint", flight_->target().name},
+                                          {"endpoint", flight_.target().name},
                                           {"status", error.status},
                                           {"reason", message}});
   if (failure == http::CallFailure::kTimeout)
-    flight_->OnTryFailed(director::TryFailure::kTimeout, handler_.loop_.Now());
-  EndFlight(failure == http::CallFailure::kTimeout ? director::EndKind::kTimeout
-            : failure == http::CallFailure::kLocal ? director::EndKind::kRejected
-                                                   : director::EndKind::kEngineGone,
-            error.status, error.message);
+    flight_.OnTryFailed(director::TryFailure::kTimeout, handler_.loop_.Now());
+  End(failure == http::CallFailure::kTimeout ? director::EndKind::kTimeout
+      : failure == http::CallFailure::kLocal ? director::EndKind::kRejected
+                                             : director::EndKind::kEngineGone,
+      error.status, error.message);
   call_.reset();
   handler_.RespondError(exchange_, api, error, id);  // may destroy this
 }

@@ -5,7 +5,7 @@
 // watermark; OnDrained resumes it. A client that goes away destroys the relay, which cancels the
 // engine's request.
 //
-// THREADS: loop-bound. OWNS: the flight and the call; owned by the exchange.
+// THREADS: loop-bound. OWNS: the follower and the call; owned by the exchange.
 #pragma once
 
 #include <memory>
@@ -14,19 +14,18 @@
 #include <vector>
 
 #include "api/request.h"
-#include "api/usage.h"
 #include "director/director.h"
 #include "http/client.h"
 #include "http/server.h"
+#include "intake/follower.h"
 #include "proxy/gateway_handler.h"
 
 namespace penstock::proxy {
 
 class Relay : public http::ExchangeListener, public http::CallListener {
  public:
-  Relay(GatewayHandler& handler, http::Exchange& exchange, std::unique_ptr<director::Flight> flight,
-        std::vector<api::Splice> splices, RequestSeries& series);
-  ~Relay() override;
+  Relay(GatewayHandler& handler, http::Exchange& exchange,
+        std::unique_ptr<intake::Follower> follower, std::vector<api::Splice> splices);
 
   // Sends the request to the flight's target.
   void Dispatch();
@@ -44,21 +43,16 @@ class Relay : public http::ExchangeListener, public http::CallListener {
   // Tries another endpoint; false when the request has to end here.
   bool Retry(director::TryFailure failure);
   void RespondFailure(http::CallFailure failure, std::string_view message);
-  void EndFlight(director::EndKind kind, int status, std::string_view reason);
+  void End(director::EndKind kind, int status, std::string_view reason);
   std::string EngineHead() const;
 
   GatewayHandler& handler_;
   http::Exchange& exchange_;
-  std::unique_ptr<director::Flight> flight_;
+  std::unique_ptr<intake::Follower> follower_;
+  director::Flight& flight_;  // the follower's
   std::vector<api::Splice> splices_;
-  RequestSeries& series_;
   std::unique_ptr<http::Call> call_;
-  std::unique_ptr<api::UsageScanner> usage_;
-  Time last_piece_;
-  uint64_t response_bytes_ = 0;
-  int status_ = 0;
-  bool started_ = false;  // the client has the head of the answer
-  bool is_event_stream_ = false;
+  bool started_ = false;   // the client has the head of the answer
   char tail_[2] = {0, 0};  // last bytes sent, to know whether an event is complete
 };
 

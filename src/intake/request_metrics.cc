@@ -1,4 +1,4 @@
-#include "proxy/request_metrics.h"
+#include "intake/request_metrics.h"
 
 #include <array>
 #include <span>
@@ -6,7 +6,7 @@
 
 #include "core/text.h"
 
-namespace penstock::proxy {
+namespace penstock::intake {
 namespace {
 
 constexpr std::array kLong = {.005, .025, .05,  .1,   .2,    .4,    .6,    .8,   1.,
@@ -200,4 +200,4 @@ void RequestMetrics::OnDecision(Duration took, std::string_view model, std::stri
       .Add();
 }
 
-}  // namespace penstock::proxy
+}  // namespace penstock::intake

@@ -15,7 +15,7 @@
 #include "director/decisions.h"
 #include "telemetry/metrics.h"
 
-namespace penstock::proxy {
+namespace penstock::intake {
 
 // The series of one (model, fairness id) pair; references stay valid for ever.
 struct RequestSeries {
@@ -102,4 +102,4 @@ class RequestMetrics {
   telemetry::Family<telemetry::Counter>& engine_failures_;
 };
 
-}  // namespace penstock::proxy
+}  // namespace penstock::intake

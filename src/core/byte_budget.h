@@ -7,7 +7,7 @@
 #include <atomic>
 #include <cstdint>
 
-namespace penstock::http {
+namespace penstock {
 
 class ByteBudget {
  public:
@@ -31,4 +31,4 @@ class ByteBudget {
   std::atomic<uint64_t> used_{0};
 };
 
-}  // namespace penstock::http
+}  // namespace penstock

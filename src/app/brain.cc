@@ -1,0 +1,226 @@
+#include "app/brain.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <thread>
+
+#include "app/descriptors.h"
+#include "telemetry/log.h"
+
+namespace penstock::app {
+namespace {
+
+constexpr Duration kFirstRound = seconds(2);
+constexpr Duration kTick = seconds(1);
+constexpr size_t kMaxLoops = 256;
+
+size_t LoopsOf(const config::ServeConfig& config) {
+  if (config.threads > 0) return config.threads;
+  return std::clamp<size_t>(std::thread::hardware_concurrency(), 1, kMaxLoops);
+}
+
+http::ServerOptions AdminServerOptions() {
+  http::ServerOptions options;
+  options.name = "admin";
+  options.max_body_bytes = 64 * 1024;
+  options.max_connections = 1'000;
+  options.render_error = admin::RenderAdminError;
+  return options;
+}
+
+director::DirectorOptions DirectorOptionsOf(const config::ServeConfig& config,
+                                            admin::LiveStats& live) {
+  director::DirectorOptions options;
+  options.max_tries = config.retry.max_tries;
+  options.retry_budget_ratio = config.retry.budget_ratio;
+  options.decision_log_bytes = config.limits.decision_log_bytes;
+  options.on_record = [&live](const director::DecisionRecord& record, Time now) {
+    live.OnRequestEnded(record, now);
+  };
+  return options;
+}
+
+intake::RequestMetrics::PrefixProducer PrefixProducerOf(const sched::Scheduler& scheduler) {
+  for (const auto& instance : scheduler.Stats()) {
+    for (const sched::PluginStat& stat : instance.stats) {
+      if (stat.metric == "prefix_indexer_size") {
+        return {std::string(instance.plugin->name()), std::string(instance.plugin->type())};
+      }
+    }
+  }
+  return {};
+}
+
+// Null when nothing is to be recorded.
+Result<std::unique_ptr<recording::Recorder>> OpenRecorder(const config::ServeConfig& config,
+                                                          const ChosenScheduler& chosen) {
+  if (config.recording.file.empty()) return nullptr;
+  recording::RecorderOptions options;
+  options.path = config.recording.file;
+  options.max_bytes = config.recording.max_bytes;
+  options.version = PENSTOCK_VERSION;
+  options.policy = chosen.policy;
+  options.scheduling = chosen.scheduling;
+  options.max_endpoints = config.limits.max_endpoints;
+  options.max_tries = config.retry.max_tries;
+  options.retry_budget_ratio = config.retry.budget_ratio;
+  options.unix_micros = std::chrono::duration_cast<std::chrono::microseconds>(
+                            std::chrono::system_clock::now().time_since_epoch())
+                            .count();
+  options.start = Time(std::chrono::steady_clock::now().time_since_epoch());
+  options.headers = chosen.scheduler->HeadersRead();
+  auto recorder = recording::Recorder::Open(std::move(options));
+  if (!recorder) return Fail(recorder.error().code, "recording.file: " + recorder.error().message);
+  return recorder;
+}
+
+signals::ScraperOptions ScraperOptionsOf(const config::ServeConfig& config) {
+  signals::ScraperOptions options;
+  options.interval = config.scrape.interval;
+  options.models_interval = config.scrape.models_interval;
+  return options;
+}
+
+}  // namespace
+
+std::string AddressOf(const std::string& host, uint16_t port) {
+  return host.find(':') == std::string::npos ? fmt::format("{}:{}", host, port)
+                                             : fmt::format("[{}]:{}", host, port);
+}
+
+Brain::Brain(const config::ServeConfig& config, ChosenScheduler chosen,
+             std::unique_ptr<recording::Recorder> recorder, std::function<NamedStats()> front_stats)
+    : config_(config),
+      policy_(std::move(chosen.policy)),
+      front_stats_(std::move(front_stats)),
+      recorder_(std::move(recorder)),
+      fleet_(config_.limits.max_endpoints, recorder_.get()),
+      live_(2 * config_.limits.max_endpoints),
+      director_(fleet_, std::move(chosen.scheduler), DirectorOptionsOf(config_, live_)),
+      metrics_(registry_, PrefixProducerOf(director_.scheduler())),
+      state_(registry_,
+             {director_, [this] { return ServerStats(); }, PENSTOCK_VERSION, recorder_.get()}),
+      admin_shared_{director_,
+                    registry_,
+                    live_,
+                    PENSTOCK_VERSION,
+                    policy_,
+                    director_.scheduler().Describe(),
+                    [this] { return is_draining(); }},
+      connections_per_loop_(ConnectionsPerLoop(RaiseDescriptorLimit(), LoopsOf(config_),
+                                               config_.limits.max_connections)),
+      loops_(LoopsOf(config_)),
+      admin_loops_(1) {}
+
+Brain::~Brain() { Stop(); }
+
+void Brain::Stop() {
+  // Facts stop coming in first; what runs on a loop is destroyed after its thread has ended.
+  discovery_.reset();
+  scraper_.reset();
+  admin_loops_.StopAndJoin();
+  loops_.StopAndJoin();
+}
+
+Result<std::unique_ptr<Brain>> Brain::Create(const config::ServeConfig& config,
+                                             std::function<NamedStats()> front_stats) {
+  Result<ChosenScheduler> chosen = MakeScheduler(config.scheduling);
+  if (!chosen) return std::unexpected(chosen.error());
+  for (const std::string& warning : chosen->warnings) telemetry::log::Warn(warning);
+  auto recorder = OpenRecorder(config, *chosen);
+  if (!recorder) return std::unexpected(recorder.error());
+  return std::unique_ptr<Brain>(
+      new Brain(config, std::move(*chosen), std::move(*recorder), std::move(front_stats)));
+}
+
+uint64_t Brain::RandomSeed() { return (uint64_t{entropy_()} << 32) | entropy_(); }
+
+NamedStats Brain::ServerStats() const {
+  NamedStats stats;
+  if (front_stats_) stats = front_stats_();
+  if (admin_server_ != nullptr) stats.emplace_back("admin", admin_server_->Stats());
+  return stats;
+}
+
+Result<> Brain::OpenAdmin() {
+  const auto listen = config::ParseListen(config_.admin_listen);
+  if (!listen) return Fail(listen.error().code, "adminListen: " + listen.error().message);
+  auto opened = http::Server::Create(
+      admin_loops_, listen->host, listen->port, AdminServerOptions(),
+      [&](net::Loop&) { return std::make_unique<admin::AdminHandler>(admin_shared_); });
+  if (!opened) return Fail(opened.error().code, "adminListen: " + opened.error().message);
+  admin_server_ = std::move(*opened);
+  admin_address_ = AddressOf(listen->host, admin_server_->port());
+  return {};
+}
+
+void Brain::StartTicking() {
+  net::Loop& loop = admin_loops_.at(0);
+  tick_ = std::make_unique<net::Timer>(loop, [this, &loop] {
+    director_.Tick(loop.Now());
+    live_.SampleQueues(*fleet_.snapshot().Get(), fleet_.live(), loop.Now());
+    tick_->Start(kTick);
+  });
+  tick_->Start(kTick);
+}
+
+Result<> Brain::Open(const std::function<Result<>()>& open_front) {
+  auto discovered = discovery::Discovery::Start(config_, fleet_, registry_);
+  if (!discovered) return std::unexpected(discovered.error());
+  discovery_ = std::move(*discovered);
+  if (Result<> opened = open_front(); !opened) return opened;
+  if (Result<> opened = OpenAdmin(); !opened) return opened;
+  scraper_ = std::make_unique<signals::Scraper>(fleet_, registry_, ScraperOptionsOf(config_));
+  scraper_->Start();
+  scraper_->WaitFirstRound(kFirstRound);
+  StartTicking();
+  admin_loops_.Start();
+  loops_.Start();
+  if (recorder_ == nullptr) return {};
+  if (auto kept = recorder_->Keep(); !kept) {
+    return Fail(kept.error().code, "recording.file: " + kept.error().message);
+  }
+  return {};
+}
+
+std::vector<std::string> Brain::Summary() const {
+  constexpr double kMiB = 1 << 20;
+  std::vector<std::string> lines;
+  lines.push_back("policy: " + policy_);
+  for (const std::string& line : director_.scheduler().Describe()) lines.push_back(line);
+  const auto pool = fleet_.snapshot().Get();
+  lines.push_back(
+      fmt::format("endpoints: {} of {} healthy", pool->healthy.Count(), pool->endpoints.size()));
+  lines.push_back(fmt::format(
+      "client connections: at most {} on each of {} loops{}", connections_per_loop_, loops_.size(),
+      connections_per_loop_ < config_.limits.max_connections
+          ? fmt::format(
+                ", less than limits.maxConnections ({}): the limit of open files is too low "
+                "(ulimit -Hn)",
+                config_.limits.max_connections)
+          : ""));
+  if (recorder_ != nullptr) {
+    lines.push_back(fmt::format("recording: {}, {:.0f} MiB at most, and 80 MiB of memory",
+                                config_.recording.file,
+                                static_cast<double>(config_.recording.max_bytes) / kMiB));
+  }
+  const double plugins = static_cast<double>(director_.scheduler().MaxBytes()) / kMiB;
+  const double decisions = static_cast<double>(config_.limits.decision_log_bytes) / kMiB;
+  const double live = static_cast<double>(live_.MaxBytes()) / kMiB;
+  const double bodies = static_cast<double>(config_.limits.max_buffered_bytes) / kMiB;
+  // What a loop's reader makes of the one body it reads: api/request.h says how much.
+  const double readers = static_cast<double>(loops_.size()) *
+                         (2 * static_cast<double>(config_.limits.max_body_bytes) / kMiB + 8);
+  lines.push_back(fmt::format(
+      "memory at most: {:.0f} MiB = request bodies {:.0f} + their readers {:.0f} + plugins {:.0f} "
+      "+ "
+      "decisions {:.0f} + live page {:.0f}, and per connection {} KiB of request and 256 KiB of "
+      "answer",
+      bodies + readers + plugins + decisions + live, bodies, readers, plugins, decisions, live,
+      (config_.limits.max_header_bytes >> 10) + 32));
+  return lines;
+}
+
+}  // namespace penstock::app

@@ -1,0 +1,389 @@
+#include "extproc/stream.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <utility>
+
+#include "core/text.h"
+#include "telemetry/log.h"
+
+namespace penstock::extproc {
+namespace {
+
+constexpr std::string_view kDroppedReason = "x-llm-d-request-dropped-reason";
+constexpr uint64_t kSmallBody = 64 << 10;  // budgets are charged in steps of this
+
+std::string_view NameOf(int status) {
+  switch (status) {
+    case 400:
+      return "BadRequest";
+    case 404:
+      return "NotFound";
+    case 412:
+      return "PreconditionFailed";
+    case 413:
+      return "PayloadTooLarge";
+    case 429:
+      return "ResourceExhausted";
+    case 503:
+      return "ServiceUnavailable";
+    default:
+      return "Internal";
+  }
+}
+
+// The host of "HOST:PORT", "[HOST]:PORT" or a host alone.
+std::string_view HostOf(std::string_view address) {
+  if (address.starts_with('[')) {
+    return address.substr(1, address.substr(0, address.find(']')).size() - 1);
+  }
+  const size_t colon = address.rfind(':');
+  const bool is_bare_v6 = colon != std::string_view::npos && address.find(':') != colon;
+  return colon == std::string_view::npos || is_bare_v6 ? address : address.substr(0, colon);
+}
+
+int ParseStatus(std::string_view text) {
+  int status = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), status);
+  return error == std::errc() && end == text.data() + text.size() ? status : 0;
+}
+
+}  // namespace
+
+Stream::Stream(LoopPart& part, grpc::Call& call) : part_(part), call_(call) {}
+
+Stream::~Stream() { FreeBody(); }
+
+void Stream::FreeBody() {
+  is_forwarding_ = false;
+  part_.shared.bodies.Give(std::exchange(charged_, 0));
+  pieces_ = {};
+  splices_ = {};
+  body_ = {};
+}
+
+std::string_view Stream::Header(std::string_view name) const {
+  const auto found = std::ranges::find(headers_, name, &model::HeaderView::name);
+  return found == headers_.end() ? std::string_view() : found->value;
+}
+
+void Stream::Fail(grpc::Status status, std::string_view message) {
+  part_.shared.bad_streams.fetch_add(1, std::memory_order_relaxed);
+  telemetry::log::Warn(
+      "an ext_proc stream is ended",
+      {{"request_id", request_id_}, {"status", grpc::StatusName(status)}, {"reason", message}});
+  phase_ = Phase::kOver;
+  if (follower_ != nullptr) {
+    follower_->OnEnd(director::EndKind::kClientGone, follower_->status(), message,
+                     part_.loop.Now());
+  }
+  FreeBody();
+  call_.Finish(status, message);
+}
+
+void Stream::Refuse(int status, std::string_view name, std::string_view message,
+                    std::string_view dropped_reason) {
+  phase_ = Phase::kOver;
+  FreeBody();
+  const std::string body = fmt::format("inference error: {} - {}", name, message);
+  std::vector<extproc::Header> headers;
+  if (!dropped_reason.empty()) headers.push_back({kDroppedReason, dropped_reason});
+  if (status == 429 || status == 503) headers.push_back({"retry-after", "1"});
+  part_.out.clear();
+  AppendImmediate(status, headers, body, &part_.out);
+  call_.Send(part_.out);
+  call_.Finish(grpc::Status::kOk);
+}
+
+bool Stream::CheckModes(const Incoming& incoming) {
+  if (incoming.is_observed) {
+    Fail(grpc::Status::kFailedPrecondition,
+         "observability_mode is on, so Envoy would not heed the picker; turn it off");
+    return false;
+  }
+  if (!incoming.body_modes) return true;
+  const auto [request, response] = *incoming.body_modes;
+  if (request == kFullDuplexStreamed && (response == kFullDuplexStreamed || response == 0)) {
+    return true;
+  }
+  const bool is_request = request != kFullDuplexStreamed;
+  Fail(grpc::Status::kFailedPrecondition,
+       fmt::format("{}_body_mode is {}; the picker needs FULL_DUPLEX_STREAMED",
+                   is_request ? "request" : "response",
+                   BodySendModeName(is_request ? request : response)));
+  return false;
+}
+
+void Stream::OnMessage(std::string_view message) {
+  if (phase_ == Phase::kOver) return;
+  Incoming& incoming = part_.incoming;
+  if (!ReadIncoming(message, &incoming)) {
+    return Fail(grpc::Status::kInvalidArgument, "a message is no ProcessingRequest");
+  }
+  if (!CheckModes(incoming)) return;
+  const bool is_request = incoming.side == Side::kRequest;
+  switch (incoming.kind) {
+    case Incoming::Kind::kHeaders:
+      return is_request ? OnRequestHeaders(incoming) : OnResponseHeaders(incoming);
+    case Incoming::Kind::kBody:
+      return is_request ? OnRequestBody(incoming) : OnResponseBody(incoming);
+    case Incoming::Kind::kTrailers:
+      return is_request ? OnRequestTrailers() : OnResponseTrailers();
+    case Incoming::Kind::kNone:
+      return Fail(grpc::Status::kInvalidArgument, "a ProcessingRequest says nothing");
+  }
+}
+
+// --- the request
+
+void Stream::NoteSubset(const Incoming& incoming) {
+  if (!part_.shared.options.heeds_subset || !incoming.subset) return;
+  subset_.emplace();
+  for (const std::string_view address : *incoming.subset) subset_->emplace_back(HostOf(address));
+  std::ranges::sort(*subset_);
+  const auto twice = std::ranges::unique(*subset_);
+  subset_->erase(twice.begin(), twice.end());
+}
+
+void Stream::OnRequestHeaders(const Incoming& incoming) {
+  if (phase_ != Phase::kBegin) {
+    return Fail(grpc::Status::kInvalidArgument, "request headers come twice");
+  }
+  received_ = part_.loop.Now();
+  size_t bytes = 0;
+  for (const model::HeaderView& h : incoming.headers) bytes += h.name.size() + h.value.size();
+  head_.reserve(bytes);
+  const auto keep = [this](std::string_view text) {
+    head_.append(text);
+    return std::string_view(head_).substr(head_.size() - text.size());
+  };
+  headers_.reserve(incoming.headers.size());
+  for (const model::HeaderView& h : incoming.headers) {
+    const std::string_view name = keep(h.name);
+    headers_.push_back({name, keep(h.value)});
+  }
+  // Of headers that come twice the last one counts, and whoever looks takes the first that he
+  // finds.
+  std::ranges::reverse(headers_);
+  const std::string_view given = Header("x-request-id");
+  request_id_ = part_.reader.RequestId(given);
+  is_new_id_ = request_id_ != given;
+  NoteSubset(incoming);
+  has_body_ = !incoming.is_last;
+  if (!has_body_) return Decide();
+  phase_ = Phase::kRequestBody;
+}
+
+void Stream::OnRequestBody(const Incoming& incoming) {
+  if (phase_ != Phase::kRequestBody) {
+    return Fail(grpc::Status::kInvalidArgument, "a request body comes out of order");
+  }
+  const uint64_t size = body_.size() + incoming.body.size();
+  const Options& options = part_.shared.options;
+  if (size > options.max_body_bytes) {
+    part_.shared.metrics.OnClientError("body_too_large");
+    return Refuse(413, NameOf(413),
+                  fmt::format("the request body is larger than {} bytes", options.max_body_bytes),
+                  "");
+  }
+  if (size > charged_) {
+    const uint64_t step = std::max(size - charged_, std::max(kSmallBody, charged_));
+    if (!part_.shared.bodies.TryTake(step)) {
+      part_.shared.metrics.OnError("", "", "no_memory");
+      return Refuse(503, NameOf(503), "no memory is left for request bodies", "rejected-saturated");
+    }
+    charged_ += step;
+  }
+  body_.append(incoming.body);
+  NoteSubset(incoming);
+  if (incoming.is_last) Decide();
+}
+
+void Stream::OnRequestTrailers() {
+  if (phase_ != Phase::kRequestBody) {
+    return Fail(grpc::Status::kInvalidArgument, "request trailers come out of order");
+  }
+  has_trailers_ = true;
+  Decide();
+}
+
+void Stream::Decide() {
+  std::string_view path = Header(":path");
+  if (path.empty()) path = Header("x-original-path");
+  if (path.empty()) path = Header("x-forwarded-path");
+  const model::Api api = Header(":method") == "POST" ? api::ClassifyPath(path) : model::Api::kOther;
+  auto read = part_.reader.Read(api, request_id_, headers_, body_);
+  if (!read) {
+    part_.shared.metrics.OnClientError(read.error().code);
+    return Refuse(read.error().status, NameOf(read.error().status), read.error().message, "");
+  }
+  read->request.subset = subset_;
+  splices_ = std::move(read->splices);
+  intake::Admission admission = intake::Admit(std::move(*read), part_.lane, part_.shared.metrics,
+                                              part_.series, received_, part_.loop);
+  if (admission.follower == nullptr) {
+    const director::Rejection& rejection = admission.rejection;
+    return Refuse(rejection.status, NameOf(rejection.status), rejection.message,
+                  rejection.status == 503   ? "rejected-no-endpoints"
+                  : rejection.status == 429 ? "rejected-saturated"
+                                            : "");
+  }
+  follower_ = std::move(admission.follower);
+  pieces_ = api::ApplySplices(body_, splices_);
+  for (const std::string_view piece : pieces_) unsent_ += piece.size();
+  phase_ = Phase::kForwarded;
+  is_forwarding_ = true;
+  SendRequestHeaders();
+  ForwardBody();
+}
+
+void Stream::SendRequestHeaders() {
+  const director::Flight& flight = follower_->flight();
+  std::string destination = flight.target().address;
+  for (const std::string& next : flight.target().fallbacks) destination.append(",").append(next);
+  const std::string length = std::to_string(unsent_);
+  HeaderChanges changes;
+  changes.set.push_back({kDestinationHeader, destination});
+  if (is_new_id_) changes.set.push_back({"x-request-id", request_id_});
+  if (unsent_ > 0 && !has_trailers_) changes.set.push_back({"content-length", length});
+  for (const model::HeaderView& h : headers_) {
+    if (api::IsControlHeader(h.name) && h.name != kDestinationHeader) {
+      changes.remove.push_back(h.name);
+    }
+  }
+  Routing routing{destination, {}};
+  std::vector<std::pair<std::string_view, double>> scores;
+  if (part_.shared.options.emits_scores) {
+    const director::Attempt& attempt = flight.record().attempts.back();
+    for (const sched::ProfileTrace& profile : attempt.trace.profiles) {
+      if (profile.picks.empty()) continue;
+      for (size_t i = 0; i < profile.totals.size() && i < attempt.pool->endpoints.size(); ++i) {
+        scores.emplace_back(attempt.pool->endpoints[i].address, profile.totals[i]);
+      }
+    }
+    routing.scores = scores;
+  }
+  part_.out.clear();
+  AppendHeaders(Side::kRequest, changes, &routing, &part_.out);
+  call_.Send(part_.out);
+}
+
+void Stream::ForwardBody() {
+  if (has_trailers_ && unsent_ == 0) has_body_ = false;
+  while (has_body_ && !call_.above_high_watermark()) {
+    const size_t size = std::min<uint64_t>(unsent_, kMaxChunk);
+    unsent_ -= size;
+    has_body_ = unsent_ > 0;
+    part_.out.clear();
+    AppendBodyAhead(Side::kRequest, size, !has_body_ && !has_trailers_, &part_.out);
+    for (size_t left = size; left > 0;) {
+      const std::string_view piece = pieces_[piece_].substr(piece_from_, left);
+      part_.out.append(piece);
+      left -= piece.size();
+      piece_from_ += piece.size();
+      if (piece_from_ == pieces_[piece_].size()) {
+        ++piece_;
+        piece_from_ = 0;
+      }
+    }
+    call_.Send(part_.out);
+  }
+  if (has_body_) return;  // OnDrained goes on
+  is_forwarding_ = false;
+  if (has_trailers_) {
+    part_.out.clear();
+    AppendTrailers(Side::kRequest, &part_.out);
+    call_.Send(part_.out);
+  }
+  FreeBody();
+}
+
+void Stream::OnDrained() {
+  if (is_forwarding_) ForwardBody();
+}
+
+// --- the answer
+
+void Stream::OnResponseHeaders(const Incoming& incoming) {
+  if (phase_ != Phase::kForwarded) {
+    return Fail(grpc::Status::kInvalidArgument, "response headers come out of order");
+  }
+  int status = 0;
+  std::string_view type;
+  bool is_encoded = false;
+  for (const model::HeaderView& h : incoming.headers) {
+    if (h.name == ":status" || (h.name == "status" && status == 0)) status = ParseStatus(h.value);
+    if (h.name == "content-type") type = h.value;
+    is_encoded |= h.name == "content-encoding" && h.value != "identity";
+  }
+  phase_ = Phase::kAnswer;
+  follower_->OnHead(status, type, is_encoded);
+  HeaderChanges changes;
+  changes.set.push_back({"x-went-into-resp-headers", "true"});
+  for (const auto& [name, value] : follower_->flight().context().response_headers) {
+    changes.set.push_back({name, value});
+  }
+  part_.out.clear();
+  AppendHeaders(Side::kResponse, changes, nullptr, &part_.out);
+  call_.Send(part_.out);
+  if (!incoming.is_last) return;
+  phase_ = Phase::kOver;
+  follower_->OnComplete(part_.loop.Now());
+}
+
+void Stream::OnResponseBody(const Incoming& incoming) {
+  if (phase_ != Phase::kAnswer) {
+    return Fail(grpc::Status::kInvalidArgument, "a response body comes out of order");
+  }
+  follower_->OnPiece(incoming.body, part_.loop.Now());
+  SendPieces(Side::kResponse, incoming.body, incoming.is_last);
+  if (!incoming.is_last) return;
+  phase_ = Phase::kOver;
+  follower_->OnComplete(part_.loop.Now());
+}
+
+void Stream::OnResponseTrailers() {
+  if (phase_ != Phase::kAnswer) {
+    return Fail(grpc::Status::kInvalidArgument, "response trailers come out of order");
+  }
+  part_.out.clear();
+  AppendTrailers(Side::kResponse, &part_.out);
+  call_.Send(part_.out);
+  phase_ = Phase::kOver;
+  follower_->OnComplete(part_.loop.Now());
+}
+
+void Stream::SendPieces(Side side, std::string_view piece, bool is_last) {
+  do {
+    const std::string_view chunk = piece.substr(0, kMaxChunk);
+    piece.remove_prefix(chunk.size());
+    part_.out.clear();
+    AppendBodyAhead(side, chunk.size(), is_last && piece.empty(), &part_.out);
+    part_.out.append(chunk);
+    call_.Send(part_.out);
+  } while (!piece.empty());
+}
+
+// --- the end
+
+void Stream::OnHalfClose() {
+  OnCancel();
+  call_.Finish(grpc::Status::kOk);
+}
+
+void Stream::OnCancel() {
+  phase_ = Phase::kOver;
+  FreeBody();
+  if (follower_ == nullptr) return;
+  follower_->OnEnd(director::EndKind::kClientGone, follower_->status(),
+                   "Envoy closed the stream before the answer's end", part_.loop.Now());
+}
+
+std::unique_ptr<grpc::CallListener> Service::OnCall(grpc::Call& call) {
+  if (call.path() != kProcess) return nullptr;
+  return std::make_unique<Stream>(part_, call);
+}
+
+}  // namespace penstock::extproc

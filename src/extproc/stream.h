@@ -1,0 +1,142 @@
+// One request, told by Envoy in ext_proc messages: its head, its body, then the answer's. The body
+// is held back until all of it is here, because only then it can be decided where it goes; the
+// answer passes piece by piece.
+//
+//   Envoy                                   here
+//   request headers              ->         nothing yet
+//   request body, in pieces      ->         nothing yet; with the last one the brain is asked
+//                                <-         headers (destination), body in pieces [, trailers]
+//   response headers             ->  <-     headers
+//   response body, in pieces     ->  <-     the same pieces
+//   response trailers            ->  <-     trailers
+//
+// Bodies are spoken of in FULL_DUPLEX_STREAMED only. What comes in another order ends the stream
+// with INVALID_ARGUMENT. Nothing is told twice, and the flight ends exactly once however the stream
+// does.
+//
+// THREADS: loop-bound. OWNS: the request's bytes until they are sent on.
+// SOURCE: spec endpoint-picker 2; docs/differences.md says where it deviates.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/byte_budget.h"
+#include "extproc/messages.h"
+#include "grpc/server.h"
+#include "intake/follower.h"
+#include "intake/request_metrics.h"
+#include "intake/request_reader.h"
+
+namespace penstock::extproc {
+
+struct Options {
+  uint64_t max_body_bytes = 64ull << 20;  // above it the answer is 413
+  bool heeds_subset = true;               // --disable-endpoint-subset-filter
+  bool emits_scores = false;              // --emit-endpoint-scores
+};
+
+// What all loops of one picker share.
+struct Shared {
+  director::Director& director;
+  intake::RequestMetrics& metrics;
+  ByteBudget& bodies;  // of all requests that are held back
+  Options options;
+  std::atomic<uint64_t> bad_streams{0};  // that ended because of what Envoy sent
+};
+
+// What the streams of one loop share.
+struct LoopPart {
+  LoopPart(net::Loop& l, Shared& s, uint64_t seed)
+      : loop(l), shared(s), reader(seed), lane(s.director, seed ^ 0x5eed), series(s.metrics) {}
+
+  net::Loop& loop;
+  Shared& shared;
+  intake::RequestReader reader;
+  director::Lane lane;
+  intake::RequestMetrics::Cache series;
+  Incoming incoming;  // scratch
+  std::string out;    // scratch
+};
+
+class Stream final : public grpc::CallListener {
+ public:
+  Stream(LoopPart& part, grpc::Call& call);
+  ~Stream() override;
+
+  void OnMessage(std::string_view message) override;
+  void OnHalfClose() override;
+  void OnCancel() override;
+  void OnDrained() override;
+
+ private:
+  enum class Phase : uint8_t {
+    kBegin,
+    kRequestBody,  // more of it is to come
+    kForwarded,    // decided; the answer's head is awaited
+    kAnswer,       // its body
+    kOver,         // nothing more is expected
+  };
+
+  void OnRequestHeaders(const Incoming& incoming);
+  void OnRequestBody(const Incoming& incoming);
+  void OnRequestTrailers();
+  void OnResponseHeaders(const Incoming& incoming);
+  void OnResponseBody(const Incoming& incoming);
+  void OnResponseTrailers();
+
+  // Refuses modes that are not spoken here.
+  bool CheckModes(const Incoming& incoming);
+  void NoteSubset(const Incoming& incoming);
+  void Decide();
+  void SendRequestHeaders();
+  // As much of the body as Envoy takes.
+  void ForwardBody();
+  void SendPieces(Side side, std::string_view piece, bool is_last);
+  void Refuse(int status, std::string_view name, std::string_view message,
+              std::string_view dropped_reason);
+  // Ends the stream because of what Envoy sent.
+  void Fail(grpc::Status status, std::string_view message);
+  void FreeBody();
+  std::string_view Header(std::string_view name) const;
+
+  LoopPart& part_;
+  grpc::Call& call_;
+  Phase phase_ = Phase::kBegin;
+  Time received_;
+  std::string head_;                        // text of the headers
+  std::vector<model::HeaderView> headers_;  // views of it, the last one first
+  std::string request_id_;
+  bool is_new_id_ = false;
+  model::Subset subset_;
+  bool has_body_ = false;  // or a piece of it that is not sent yet
+  bool has_trailers_ = false;
+  bool is_forwarding_ = false;  // the body is on its way
+  std::string body_;
+  uint64_t charged_ = 0;  // of the budget, for body_
+  std::vector<api::Splice> splices_;
+  std::vector<std::string_view> pieces_;  // the body as it goes on
+  size_t piece_ = 0, piece_from_ = 0;     // what is not sent yet
+  uint64_t unsent_ = 0;
+  std::unique_ptr<intake::Follower> follower_;
+};
+
+// The service envoy.service.ext_proc.v3.ExternalProcessor.
+class Service {
+ public:
+  static constexpr std::string_view kName = "envoy.service.ext_proc.v3.ExternalProcessor";
+  static constexpr std::string_view kProcess =
+      "/envoy.service.ext_proc.v3.ExternalProcessor/Process";
+
+  Service(net::Loop& loop, Shared& shared, uint64_t seed) : part_(loop, shared, seed) {}
+  // Null for another method.
+  std::unique_ptr<grpc::CallListener> OnCall(grpc::Call& call);
+
+ private:
+  LoopPart part_;
+};
+
+}  // namespace penstock::extproc

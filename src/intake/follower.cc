@@ -1,0 +1,104 @@
+#include "intake/follower.h"
+
+#include <string>
+#include <utility>
+
+#include "telemetry/log.h"
+
+namespace penstock::intake {
+namespace {
+
+void LogEnd(const director::DecisionRecord& record) {
+  telemetry::log::Debug("request ended", {{"request_id", record.request_id},
+                                          {"endpoint", record.attempts.back().endpoint},
+                                          {"model", record.model},
+                                          {"end", director::EndKindName(record.end)},
+                                          {"status", record.status},
+                                          {"tries", record.attempts.size()},
+                                          {"input_tokens", record.reported_input_tokens},
+                                          {"cached_tokens", record.cached_tokens},
+                                          {"output_tokens", record.output_tokens},
+                                          {"decision_us", record.decision_us},
+                                          {"ttft_s", record.ttft_s},
+                                          {"e2e_s", record.e2e_s}});
+}
+
+}  // namespace
+
+Follower::Follower(std::unique_ptr<director::Flight> flight, RequestMetrics& metrics,
+                   RequestSeries& series)
+    : flight_(std::move(flight)), metrics_(metrics), series_(series) {
+  series_.running.Add(1);
+}
+
+Follower::~Follower() { series_.running.Add(-1); }
+
+void Follower::OnHead(int status, std::string_view content_type, bool is_encoded) {
+  status_ = status;
+  is_event_stream_ = content_type.starts_with("text/event-stream");
+  if (is_encoded || flight_->context().request.api == model::Api::kOther) return;
+  usage_ =
+      std::make_unique<api::UsageScanner>(is_event_stream_ ? api::UsageScanner::Format::kEventStream
+                                                           : api::UsageScanner::Format::kJson);
+}
+
+void Follower::OnPiece(std::string_view piece, Time now) {
+  if (piece.empty()) return;
+  if (response_bytes_ == 0) {
+    flight_->OnFirstChunk(now);
+  } else if (is_event_stream_) {
+    series_.itl.Observe(ToSeconds(now - last_piece_));
+  }
+  last_piece_ = now;
+  response_bytes_ += piece.size();
+  if (usage_ != nullptr) usage_->Feed(piece);
+}
+
+void Follower::OnComplete(Time now) {
+  flight_->OnFirstChunk(now);
+  OnEnd(director::EndKind::kComplete, status_, "", now);
+}
+
+void Follower::OnEnd(director::EndKind kind, int status, std::string_view reason, Time now) {
+  if (flight_->ended()) return;
+  director::ReportedUsage usage;
+  if (usage_ != nullptr) {
+    usage_->Finish();
+    const api::Usage& found = usage_->usage();
+    usage = {found.found, found.input_tokens, found.output_tokens, found.cached_known,
+             found.cached_tokens};
+  }
+  flight_->OnEnd(kind, status, reason, usage, now);
+  metrics_.OnEnd(series_, flight_->record(), response_bytes_);
+  if (telemetry::log::Enabled(telemetry::log::Level::kDebug)) LogEnd(flight_->record());
+  if (kind == director::EndKind::kComplete && status < 400) return;
+  metrics_.OnError(series_, kind == director::EndKind::kComplete ? "ModelServerError"
+                                                                 : director::EndKindName(kind));
+}
+
+Admission Admit(IncomingRequest incoming, director::Lane& lane, RequestMetrics& metrics,
+                RequestMetrics::Cache& series, Time received, const net::Loop& loop) {
+  const std::string model = incoming.request.model;
+  const Time before = loop.Now();
+  director::Arrival arrival = lane.Arrive(std::move(incoming.request), received, UnixMicros());
+  const Duration took = loop.Now() - before;
+  if (arrival.flight == nullptr) {
+    // A model that no engine names may be a client's invention: it gets no series of its own.
+    const std::shared_ptr<const model::PoolSnapshot> pool =
+        lane.director().fleet().snapshot().Get();
+    const bool is_known = model.empty() || pool->Serving(model) != nullptr;
+    const std::string_view label = is_known ? std::string_view(model) : "unknown";
+    metrics.OnDecision(took, label, "", "");
+    metrics.OnError(label, incoming.fairness_id, arrival.rejection.code);
+    return {nullptr, std::move(arrival.rejection)};
+  }
+  director::Flight& flight = *arrival.flight;
+  flight.SetDecisionTime(took);
+  metrics.OnDecision(took, model, flight.target().name, std::to_string(flight.target().port));
+  metrics.OnDispatch(flight.record().attempts.front(), loop.Now() - received);
+  RequestSeries& own = series.Find(model, incoming.fairness_id);
+  own.requests.Add();
+  return {std::make_unique<Follower>(std::move(arrival.flight), metrics, own), {}};
+}
+
+}  // namespace penstock::intake
