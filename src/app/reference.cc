@@ -235,16 +235,20 @@ std::string PolicyPart(std::string_view name) {
   return out + Block("yaml", yaml) + "\n";
 }
 
+std::string AnswerTo(const sched::KnownType& known) {
+  if (known.needs.empty()) return "accepted: what it does is built in";
+  const std::string error = "an error: it needs " + Prose(known.needs) +
+                            (known.instead.empty() ? "" : "; ") + Prose(known.instead);
+  if (known.ability == nullptr) return error;
+  return "accepted by `penstock epp`; with `penstock serve` " + error;
+}
+
 // llm-d's types that are not plugins here, so that nobody has to try.
 std::string OtherTypesPart(const sched::Registry& registry) {
   std::vector<std::vector<std::string>> rows;
   for (const sched::KnownType& known : sched::KnownTypes()) {
     if (registry.Find(known.type) != nullptr) continue;
-    const bool is_missing = known.role == sched::KnownRole::kMissing;
-    rows.push_back({Code(known.type), is_missing ? "an error: it needs " + Prose(known.needs) +
-                                                       (known.instead.empty() ? "" : "; ") +
-                                                       Prose(known.instead)
-                                                 : "accepted: what it does is built in"});
+    rows.push_back({Code(known.type), AnswerTo(known)});
   }
   return "## Other types of llm-d\n\nA configuration that names one of these gets this answer at "
          "start, never a silent no-op.\n\n" +

@@ -4,15 +4,20 @@
 // SOURCE: llm-d-router apix/config/v1alpha1 (fields) and pkg/epp/config/loader (defaulting).
 #pragma once
 
+#include "sched/picker_settings.h"
 #include "sched/registry.h"
 #include "sched/scheduler.h"
 
 namespace penstock::sched {
 
 // Validates and applies llm-d's defaulting (single profile handler, picker, default profile).
-// Fields of EndpointPickerConfig whose machinery Penstock does not have (flowControl, dataLayer
-// sources other than the default metrics source, ...) are an error that names the capability, never
-// a silent no-op. Returns false when diagnostics has errors.
+// Fields and plugins whose machinery Penstock, or the program that `abilities` describes, does not
+// have are an error that names the capability, never a silent no-op. Returns false when diagnostics
+// has errors.
+bool LoadEndpointPickerConfig(const wire::YamlNode& document, const Registry&,
+                              const Abilities& abilities, SchedulingSpec* out,
+                              PickerSettings* settings, config::Diagnostics*);
+// The scheduling alone, for the gateway.
 bool LoadEndpointPickerConfig(const wire::YamlNode& document, const Registry&, SchedulingSpec* out,
                               config::Diagnostics*);
 

@@ -39,11 +39,12 @@ const Registry& Types() {
 
 struct Outcome {
   SchedulingSpec spec;
+  PickerSettings settings;
   config::Diagnostics diagnostics{.file = "e.yaml"};
   bool ok = false;
 };
 
-Outcome Load(std::string_view body) {
+Outcome LoadFor(const Abilities& abilities, std::string_view body) {
   Outcome outcome;
   const std::string text =
       "apiVersion: llm-d.ai/v1alpha1\nkind: EndpointPickerConfig\n" + std::string(body);
@@ -52,9 +53,12 @@ Outcome Load(std::string_view body) {
     outcome.diagnostics.errors.push_back(tree.error().message);
     return outcome;
   }
-  outcome.ok = LoadEndpointPickerConfig(*tree, Types(), &outcome.spec, &outcome.diagnostics);
+  outcome.ok = LoadEndpointPickerConfig(*tree, Types(), abilities, &outcome.spec, &outcome.settings,
+                                        &outcome.diagnostics);
   return outcome;
 }
+
+Outcome Load(std::string_view body) { return LoadFor(kGatewayAbilities, body); }
 
 std::vector<std::string> ErrorsOf(std::string_view body) { return Load(body).diagnostics.errors; }
 
@@ -170,42 +174,169 @@ TEST(EndpointPickerConfig, NamesAndTypesAreStrict) {
 
 TEST(EndpointPickerConfig, MissingCapabilitiesAreNamedOnce) {
   const std::pair<std::string_view, std::string_view> cases[] = {
-      {"plugins:\n- type: precise-prefix-cache-producer\n  parameters: {a: b}\n",
+      {"plugins:\n- type: precise-prefix-cache-producer\n",
        "e.yaml:4:9: plugin type 'precise-prefix-cache-producer' needs KV events, which this "
        "version "
        "does not have"},
       {"featureGates: [flowControl]\nflowControl: {maxBytes: 1}\n",
        "e.yaml:3:16: feature gate 'flowControl' needs flow control, which this version does not "
        "have"},
-      {"flowControl: {saturationDetector: {pluginRef: x}}\n",
-       "e.yaml:3:35: flowControl.saturationDetector needs flow control"},
-      {"saturationDetector: {pluginRef: x}\n",
-       "e.yaml:3:21: saturationDetector needs flow control"},
-      {"dataLayer: {discovery: {pluginRef: x}}\n",
-       "dataLayer.discovery needs discovery plugins, which this version does not have; use "
-       "endpointsFile of penstock.yaml"},
       {"plugins: [{type: data-parallel-profile-handler}]\n",
        "plugin type 'data-parallel-profile-handler' needs data-parallel headers, which this "
        "version does not have; list each rank as an endpoint"},
       {"dataLayer: {crossReplicaSyncerPluginRef: x}\n", "needs replicas that share state"},
-      {"plugins: [{type: metrics-data-source, parameters: {scheme: https}}]\n",
-       "metrics-data-source over https needs TLS to engines"},
-      {"plugins: [{type: metrics-data-source, parameters: {path: /m}}]\n",
-       "needs metrics paths other than /metrics"},
-      {"plugins: [{type: metrics-data-source, parameters: {prot: 1}}]\n", "did you mean 'port'?"},
-      {"plugins: [{type: core-metrics-extractor, parameters: {engineConfigs: []}}]\n",
-       "engineConfigs needs metric names from the configuration"},
-      {"plugins: [{type: core-metrics-extractor, parameters: {defaultEngine: triton}}]\n",
-       "needs metrics of engines other than vllm and sglang"},
-      {"requestHandler: {parsers: [{pluginRef: vllmgrpc-parser}]}\n",
-       "plugin type 'vllmgrpc-parser' needs gRPC requests"},
+      // Several plugins of one capability make one sentence, where the first stands.
+      {"plugins:\n- type: topology-extractor\n- type: topology-affinity-filter\n"
+       "- type: topology-affinity-scorer\n",
+       "e.yaml:4:9: plugin type 'topology-extractor', plugin type 'topology-affinity-filter' "
+       "(line 5) and plugin type 'topology-affinity-scorer' (line 6) need topology labels from "
+       "Kubernetes, which"},
       // A handler that is missing is not also reported as no handler at all.
       {"plugins: [{type: disagg-profile-handler}]\nschedulingProfiles: [{name: a}, {name: b}]\n",
        "needs prefill/decode disaggregation"},
   };
   for (const auto& [body, expected] : cases) {
     EXPECT_THAT(ErrorsOf(body), ElementsAre(HasSubstr(std::string(expected)))) << body;
+    EXPECT_THAT(LoadFor(kPickerAbilities, body).diagnostics.errors,
+                ElementsAre(HasSubstr(std::string(expected))))
+        << body;
   }
+}
+
+TEST(EndpointPickerConfig, WhatOnlyTheProgramLacksNamesTheProgram) {
+  const std::pair<std::string_view, std::string_view> cases[] = {
+      {"plugins: [{type: file-discovery, name: x, parameters: {path: /e.yaml}}]\n"
+       "dataLayer: {discovery: {pluginRef: x}}\n",
+       "e.yaml:3:18: plugin type 'file-discovery' and dataLayer.discovery (line 4) need discovery "
+       "plugins, which 'penstock serve' does not have; use endpointsFile of penstock.yaml"},
+      {"plugins: [{type: metrics-data-source, parameters: {scheme: https}}]\n",
+       "metrics-data-source over https needs TLS to engines, which 'penstock serve' does not have"},
+      {"plugins: [{type: metrics-data-source, parameters: {path: /m}}]\n",
+       "needs metrics paths other than /metrics"},
+      {"plugins: [{type: core-metrics-extractor, parameters: {engineConfigs: [{name: a}]}}]\n",
+       "engineConfigs needs metric names from the configuration"},
+      {"plugins: [{type: core-metrics-extractor, parameters: {defaultEngine: triton}}]\n",
+       "needs metrics of engines other than vllm and sglang"},
+      {"requestHandler: {parsers: [{pluginRef: vllmgrpc-parser}]}\n",
+       "plugin type 'vllmgrpc-parser' needs gRPC requests"},
+      {"plugins: [{type: sglanghttp-parser}]\n", "needs SGLang's native /generate requests"},
+  };
+  for (const auto& [body, expected] : cases) {
+    EXPECT_THAT(ErrorsOf(body), ElementsAre(HasSubstr(std::string(expected)))) << body;
+    EXPECT_THAT(LoadFor(kPickerAbilities, body).diagnostics.errors, IsEmpty()) << body;
+  }
+}
+
+TEST(EndpointPickerConfig, ThePickersSettingsAreStrict) {
+  const std::pair<std::string_view, std::string_view> cases[] = {
+      {"plugins: [{type: metrics-data-source, parameters: {prot: 1}}]\n", "did you mean 'port'?"},
+      {"plugins: [{type: metrics-data-source, parameters: {path: m}}]\n",
+       "'m' does not begin with a slash"},
+      {"plugins: [{type: metrics-data-source, parameters: {clientCertPath: /c}}]\n",
+       "clientCertPath and clientKeyPath go together"},
+      {"plugins: [{type: metrics-data-source}, {type: metrics-data-source, name: b}]\n",
+       "a second metrics-data-source is declared"},
+      {"plugins: [{type: core-metrics-extractor, parameters: {defaultEngine: sglan}}]\n",
+       "no engine is called 'sglan', did you mean 'sglang'?"},
+      {"plugins: [{type: core-metrics-extractor, parameters: {engineConfigs: [{name: a, "
+       "kvUsageSpec: 'a{b'}]}}]\n",
+       "engineConfigs 'a': 'a{b' is no metric; write NAME or NAME{LABEL=VALUE}"},
+      {"plugins: [{type: file-discovery}]\n", "file-discovery.path is missing"},
+      {"plugins: [{type: queue-scorer}]\ndataLayer: {discovery: {pluginRef: queue-scorer}}\n",
+       "'queue-scorer' is no discovery plugin"},
+      {"dataLayer: {discovery: {pluginRef: x}}\n", "no plugin is named 'x'"},
+      {"flowControl: {maxBites: 1}\n",
+       "e.yaml:3:15: unknown field 'maxBites' in flowControl, did "
+       "you mean 'maxBytes'?"},
+      {"plugins: [{type: queue-scorer}]\n"
+       "flowControl: {saturationDetector: {pluginRef: queue-scorer}}\n",
+       "'queue-scorer' is no saturation detector"},
+      {"saturationDetector: {pluginRef: x}\n", "no plugin is named 'x'"},
+  };
+  for (const auto& [body, expected] : cases) {
+    EXPECT_THAT(LoadFor(kPickerAbilities, body).diagnostics.errors,
+                ElementsAre(HasSubstr(std::string(expected))))
+        << body;
+  }
+}
+
+TEST(EndpointPickerConfig, FillsThePickersSettings) {
+  const Outcome o = LoadFor(kPickerAbilities, R"(featureGates: [haPopulateNonLeaderDatastore=false]
+plugins:
+- {type: file-discovery, name: files, parameters: {path: /etc/e.yaml, watchFile: true}}
+- type: metrics-data-source
+  name: tls
+  parameters: {scheme: https, path: /m, port: 8443, insecureSkipVerify: false, caCertPath: /ca,
+               clientCertPath: /c, clientKeyPath: /k, interval: 200ms}
+- {type: models-data-source, parameters: {interval: 5s}}
+- type: core-metrics-extractor
+  parameters:
+    engineLabelKey: engine
+    defaultEngine: mine
+    engineConfigs:
+    - name: mine
+      queuedRequestsSpec: my_queue{kind=waiting, pool="a,b"}
+      kvUsageSpec: my:kv
+      cacheInfoSpec: my_cache
+      cacheBlockSizeLabelName: bs
+      cacheNumBlocksSpec: blocks
+      customMetrics: [{attributeKey: Heat, metricSpec: heat}]
+- type: queue-scorer
+dataLayer: {discovery: {pluginRef: files}}
+requestHandler:
+  parsers: [{pluginRef: vllmgrpc-parser}, {pluginRef: openai-parser}]
+)");
+  ASSERT_TRUE(o.ok) << o.diagnostics.errors.front();
+  EXPECT_THAT(o.diagnostics.warnings, IsEmpty());
+  const PickerSettings& s = o.settings;
+  EXPECT_FALSE(s.gates.ha_populate_non_leader_datastore);
+  ASSERT_TRUE(s.discovery);
+  EXPECT_EQ(s.discovery->path, "/etc/e.yaml");
+  EXPECT_TRUE(s.discovery->watch_file);
+  EXPECT_EQ(s.metrics.name, "tls");
+  EXPECT_EQ(s.metrics.scheme, "https");
+  EXPECT_EQ(s.metrics.path, "/m");
+  EXPECT_EQ(s.metrics.port, 8443);
+  EXPECT_FALSE(s.metrics.insecure_skip_verify);
+  EXPECT_EQ(s.metrics.ca_cert_path + s.metrics.client_cert_path + s.metrics.client_key_path,
+            "/ca/c/k");
+  EXPECT_EQ(s.metrics.interval, milliseconds(200));
+  ASSERT_TRUE(s.models);
+  EXPECT_EQ(s.models->path, "/v1/models");
+  EXPECT_EQ(s.models->interval, seconds(5));
+  EXPECT_EQ(s.extractor.engine_label_key, "engine");
+  EXPECT_EQ(s.extractor.default_engine, "mine");
+  ASSERT_EQ(s.extractor.engines.size(), 1u);
+  const EngineMetrics& engine = s.extractor.engines[0];
+  EXPECT_EQ(engine.waiting, (MetricSpec{"my_queue", {{"kind", "waiting"}, {"pool", "a,b"}}}));
+  EXPECT_EQ(engine.kv_usage, (MetricSpec{"my:kv", {}}));
+  EXPECT_FALSE(engine.running);
+  EXPECT_EQ(engine.block_size_label, "bs");
+  EXPECT_EQ(engine.block_count, (MetricSpec{"blocks", {}}));
+  ASSERT_EQ(engine.custom.size(), 1u);
+  EXPECT_EQ(engine.custom[0].attribute_key, "Heat");
+  EXPECT_THAT(s.parsers, ElementsAre("vllmgrpc-parser", "openai-parser"));
+}
+
+TEST(EndpointPickerConfig, ThePickersSettingsHaveLlmdsDefaults) {
+  const PickerSettings s = LoadFor(kPickerAbilities, "").settings;
+  EXPECT_FALSE(s.gates.flow_control);
+  EXPECT_TRUE(s.gates.ha_populate_non_leader_datastore);
+  EXPECT_FALSE(s.discovery);
+  EXPECT_FALSE(s.models);
+  EXPECT_EQ(s.metrics.scheme + s.metrics.path, "http/metrics");
+  EXPECT_FALSE(s.metrics.interval);
+  EXPECT_EQ(s.extractor.default_engine, "vllm");
+  EXPECT_THAT(s.parsers, ElementsAre("openai-parser", "anthropic-parser", "vllmhttp-parser",
+                                     "passthrough-parser"));
+}
+
+TEST(EndpointPickerConfig, ADiscoveryPluginThatNobodyNamesWarns) {
+  const Outcome o =
+      LoadFor(kPickerAbilities, "plugins: [{type: file-discovery, parameters: {path: /e.yaml}}]\n");
+  EXPECT_FALSE(o.settings.discovery);
+  EXPECT_THAT(o.diagnostics.warnings,
+              ElementsAre(HasSubstr("'file-discovery' is not used: dataLayer.discovery does not")));
 }
 
 TEST(EndpointPickerConfig, FlowControlWithoutItsGateIsIgnoredWithAWarning) {
@@ -300,7 +431,9 @@ TEST(BuiltinPolicy, KnowsItsNames) {
 
 TEST(KnownTypes, EveryMissingTypeSaysWhatItNeeds) {
   for (const KnownType& known : KnownTypes()) {
-    EXPECT_EQ(known.role == KnownRole::kMissing, !known.needs.empty()) << known.type;
+    EXPECT_EQ(known.role == KnownRole::kMissing || known.ability != nullptr, !known.needs.empty())
+        << known.type;
+    EXPECT_FALSE(known.role == KnownRole::kMissing && known.ability != nullptr) << known.type;
     EXPECT_EQ(FindKnownType(known.type), &known);
   }
   EXPECT_EQ(FindKnownType("queue-scorer"), nullptr);

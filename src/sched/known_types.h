@@ -9,20 +9,25 @@
 #include <span>
 #include <string_view>
 
+#include "sched/picker_settings.h"
+
 namespace penstock::sched {
 
 enum class KnownRole : uint8_t {
-  kParser,     // request parsers; requests are read by route here
+  kParser,     // request parsers
   kSource,     // reads something from engines
   kExtractor,  // takes values from what a source read
-  kMissing,    // not available; `needs` says what it would take
+  kDiscovery,  // says which endpoints there are
+  kMissing,    // not available in any program
 };
 
 struct KnownType {
   std::string_view type;
   KnownRole role;
-  std::string_view needs;         // of kMissing: "flow control"
-  std::string_view instead = {};  // of kMissing: "list each rank as an endpoint", or ""
+  std::string_view needs;         // "flow control"; "" when every program has it
+  std::string_view instead = {};  // "list each rank as an endpoint", or ""
+  // Whether a program has what it needs; nullptr with `needs`: none has (kMissing).
+  bool Abilities::*ability = nullptr;
 };
 
 // Sorted by type.

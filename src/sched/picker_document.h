@@ -65,7 +65,7 @@ struct SourceDocument {
 struct DataLayerDocument {
   bool inject_defaults = true;
   std::vector<SourceDocument> sources;
-  wire::YamlNode discovery;
+  std::optional<RefDocument> discovery;
   wire::YamlNode peer_discovery;
   wire::YamlNode syncer;
   Duration sync_interval = milliseconds(200);
@@ -88,6 +88,60 @@ struct RequestHandlerDocument {
   }
 };
 
+struct PriorityBandDocument {
+  int32_t priority = 0;
+  wire::YamlNode max_bytes;  // quantities, "10Gi" or a number
+  wire::YamlNode max_requests;
+  std::string fairness_policy;
+  std::string ordering_policy;
+  template <class V>
+  void Describe(V& v) {
+    v.Field("priority", priority, {.text = "Requests of this priority."});
+    v.Field("maxBytes", max_bytes, {.text = "Bytes of bodies that may wait."});
+    v.Field("maxRequests", max_requests, {.text = "Requests that may wait."});
+    v.Field("fairnessPolicyRef", fairness_policy, {.text = "Which tenant is next."});
+    v.Field("orderingPolicyRef", ordering_policy, {.text = "Which of a tenant's is next."});
+  }
+};
+
+struct DetectorDocument {
+  std::string plugin_ref;
+  template <class V>
+  void Describe(V& v) {
+    v.Field("pluginRef", plugin_ref, {.text = "Name of a saturation detector."});
+  }
+};
+
+struct FlowControlDocument {
+  wire::YamlNode max_bytes;
+  wire::YamlNode max_requests;
+  std::optional<Duration> default_request_ttl;
+  std::optional<Duration> no_endpoint_request_ttl;
+  std::optional<PriorityBandDocument> default_band;
+  std::optional<PriorityBandDocument> default_negative_band;
+  std::vector<PriorityBandDocument> bands;
+  std::string usage_limit_policy;
+  std::optional<DetectorDocument> saturation_detector;
+  bool enable_eviction = false;
+  template <class V>
+  void Describe(V& v) {
+    v.Field("maxBytes", max_bytes, {.text = "Bytes of bodies that may wait in all."});
+    v.Field("maxRequests", max_requests, {.text = "Requests that may wait in all."});
+    v.Field("defaultRequestTTL", default_request_ttl, {.text = "How long one may wait.", .min = 0});
+    v.Field("noEndpointRequestTTL", no_endpoint_request_ttl,
+            {.text = "The same while there is no endpoint.", .min = 0});
+    v.Field("defaultPriorityBand", default_band, {.text = "For priorities without a band."});
+    v.Field("defaultNegativePriorityBand", default_negative_band,
+            {.text = "The same below priority 0."});
+    v.Field("priorityBands", bands, {.text = "Priorities with limits of their own."});
+    v.Field("usageLimitPolicyPluginRef", usage_limit_policy,
+            {.text = "How full the pool may be for whom."});
+    v.Field("saturationDetector", saturation_detector, {.text = "What says how full it is."});
+    v.Field("enableEviction", enable_eviction,
+            {.text = "Whether running requests may be evicted."});
+  }
+};
+
 struct PickerDocument {
   std::string api_version;
   std::string kind;
@@ -95,9 +149,9 @@ struct PickerDocument {
   std::vector<PluginDocument> plugins;
   std::vector<ProfileDocument> profiles;
   DataLayerDocument data_layer;
-  wire::YamlNode flow_control;
+  std::optional<FlowControlDocument> flow_control;
   RequestHandlerDocument request_handler;
-  wire::YamlNode saturation_detector;
+  std::optional<DetectorDocument> saturation_detector;
   std::optional<RefDocument> parser;
   template <class V>
   void Describe(V& v) {
@@ -142,16 +196,65 @@ struct SourceParameters {
   }
 };
 
+struct CustomMetricDocument {
+  std::string attribute_key;
+  std::string metric_spec;
+  template <class V>
+  void Describe(V& v) {
+    v.Field("attributeKey", attribute_key, {.required = true});
+    v.Field("metricSpec", metric_spec, {.required = true});
+  }
+};
+
+struct EngineMetricsDocument {
+  std::string name;
+  std::string waiting;
+  std::string running;
+  std::string kv_usage;
+  std::string lora;
+  std::string cache_info;
+  std::string block_size_label;
+  std::string block_count_label;
+  std::string block_size;
+  std::string block_count;
+  std::vector<CustomMetricDocument> custom;
+  template <class V>
+  void Describe(V& v) {
+    v.Field("name", name, {.required = true});
+    v.Field("queuedRequestsSpec", waiting);
+    v.Field("runningRequestsSpec", running);
+    v.Field("kvUsageSpec", kv_usage);
+    v.Field("loraSpec", lora);
+    v.Field("cacheInfoSpec", cache_info);
+    v.Field("cacheBlockSizeLabelName", block_size_label);
+    v.Field("cacheNumBlocksLabelName", block_count_label);
+    v.Field("cacheBlockSizeSpec", block_size);
+    v.Field("cacheNumBlocksSpec", block_count);
+    v.Field("customMetrics", custom);
+  }
+};
+
 // The settings of core-metrics-extractor.
 struct ExtractorParameters {
   std::string engine_label_key = "llm-d.ai/engine-type";
   std::string default_engine = "vllm";
-  wire::YamlNode engine_configs;
+  std::vector<EngineMetricsDocument> engine_configs;
   template <class V>
   void Describe(V& v) {
     v.Field("engineLabelKey", engine_label_key);
     v.Field("defaultEngine", default_engine);
     v.Field("engineConfigs", engine_configs);
+  }
+};
+
+// The settings of file-discovery.
+struct FileDiscoveryParameters {
+  std::string path;
+  bool watch_file = false;
+  template <class V>
+  void Describe(V& v) {
+    v.Field("path", path, {.required = true});
+    v.Field("watchFile", watch_file);
   }
 };
 
