@@ -4,8 +4,10 @@ Everything listens on port 0 of the loopback, and every process is ended by the 
 """
 
 import pytest
+from harness.envoy import Envoy, Options
 from harness.fake_engine import FakeEngine, FakeEngines
 from harness.gateway import Gateway, Sim
+from harness.picker import FixedPicker
 
 MODEL = "Qwen/Qwen3-32B"
 
@@ -72,6 +74,35 @@ def start_gateway(tmp_path):
                 gateway.wait_idle()
     finally:
         _stop_all(started)
+
+
+@pytest.fixture
+def start_envoy(tmp_path):
+    """Starts an Envoy that asks the picker at an address; `options` are fields of harness.envoy.Options."""
+    started: list[Envoy] = []
+
+    def start(picker: tuple[str, int], engines=None, **options) -> Envoy:
+        envoy = Envoy(tmp_path, picker, engines, Options(**options))
+        started.append(envoy)
+        return envoy
+
+    yield start
+    _stop_all(started)
+
+
+@pytest.fixture
+def start_picker():
+    """Starts the picker of the tests, which sends everything to one destination."""
+    started: list[FixedPicker] = []
+
+    def start(destination: str, certificate: tuple[bytes, bytes] | None = None) -> FixedPicker:
+        picker = FixedPicker(destination, certificate)
+        started.append(picker)
+        return picker
+
+    yield start
+    for picker in started:
+        picker.stop()
 
 
 def _stop_all(things) -> None:

@@ -148,9 +148,11 @@ class FakeEngine:
         lines = head.decode("latin-1").rstrip("\r\n").split("\r\n")
         method, path, _ = lines[0].split(" ")
         headers = [tuple(part.strip() for part in line.split(":", 1)) for line in lines[1:]]
-        length = next((int(v) for k, v in headers if k.lower() == "content-length"), 0)
-        body = await reader.readexactly(length)
-        request = Request(method, path, headers, head, body)
+        request = Request(method, path, headers, head, b"")
+        if request.header("transfer-encoding") == "chunked":
+            request.body = await _read_chunks(reader)
+        else:
+            request.body = await reader.readexactly(int(request.header("content-length") or 0))
         connection = Connection(writer, request)
         work = asyncio.ensure_future(self._route(request)(request, connection))
         watch = asyncio.ensure_future(reader.read(1))  # ends early when the gateway closes
@@ -197,6 +199,14 @@ class FakeEngine:
         data += [{"id": lora, "object": "model", "created": 1, "owned_by": "fake", "root": lora,
                   "parent": self.model} for lora in self.loras]
         await connection.whole(200, json.dumps({"object": "list", "data": data}).encode())
+
+
+async def _read_chunks(reader: asyncio.StreamReader) -> bytes:
+    body = b""
+    while size := int(await reader.readuntil(b"\r\n"), 16):
+        body += (await reader.readexactly(size + 2))[:-2]
+    await reader.readexactly(2)
+    return body
 
 
 class FakeEngines:

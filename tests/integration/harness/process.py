@@ -27,10 +27,10 @@ def find_binary() -> Path | None:
 
 
 class Process:
-    """One run of the program. Its output is kept in files under `folder`."""
+    """One run of the program, or of another `binary`. Its output is kept in files under `folder`."""
 
-    def __init__(self, args: list[str], folder: Path, name: str):
-        binary = find_binary()
+    def __init__(self, args: list[str], folder: Path, name: str, binary: Path | None = None):
+        binary = binary or find_binary()
         assert binary is not None, "no penstock binary: build it, or set PENSTOCK_BIN"
         self.stderr_path = folder / f"{name}.stderr"
         self.args = [str(binary), *args]
