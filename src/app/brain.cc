@@ -76,10 +76,12 @@ Result<std::unique_ptr<recording::Recorder>> OpenRecorder(const config::ServeCon
   return recorder;
 }
 
-signals::ScraperOptions ScraperOptionsOf(const config::ServeConfig& config) {
+signals::ScraperOptions ScraperOptionsOf(const config::ServeConfig& config,
+                                         const BrainOptions& brain) {
   signals::ScraperOptions options;
   options.interval = config.scrape.interval;
   options.models_interval = config.scrape.models_interval;
+  options.reads_models = brain.reads_models;
   return options;
 }
 
@@ -90,9 +92,10 @@ std::string AddressOf(const std::string& host, uint16_t port) {
                                              : fmt::format("[{}]:{}", host, port);
 }
 
-Brain::Brain(const config::ServeConfig& config, ChosenScheduler chosen,
+Brain::Brain(const config::ServeConfig& config, ChosenScheduler chosen, const BrainOptions& options,
              std::unique_ptr<recording::Recorder> recorder, std::function<NamedStats()> front_stats)
     : config_(config),
+      options_(options),
       policy_(std::move(chosen.policy)),
       front_stats_(std::move(front_stats)),
       recorder_(std::move(recorder)),
@@ -125,14 +128,13 @@ void Brain::Stop() {
 }
 
 Result<std::unique_ptr<Brain>> Brain::Create(const config::ServeConfig& config,
+                                             ChosenScheduler chosen, const BrainOptions& options,
                                              std::function<NamedStats()> front_stats) {
-  Result<ChosenScheduler> chosen = MakeScheduler(config.scheduling);
-  if (!chosen) return std::unexpected(chosen.error());
-  for (const std::string& warning : chosen->warnings) telemetry::log::Warn(warning);
-  auto recorder = OpenRecorder(config, *chosen);
+  for (const std::string& warning : chosen.warnings) telemetry::log::Warn(warning);
+  auto recorder = OpenRecorder(config, chosen);
   if (!recorder) return std::unexpected(recorder.error());
   return std::unique_ptr<Brain>(
-      new Brain(config, std::move(*chosen), std::move(*recorder), std::move(front_stats)));
+      new Brain(config, std::move(chosen), options, std::move(*recorder), std::move(front_stats)));
 }
 
 uint64_t Brain::RandomSeed() { return (uint64_t{entropy_()} << 32) | entropy_(); }
@@ -167,12 +169,14 @@ void Brain::StartTicking() {
 }
 
 Result<> Brain::Open(const std::function<Result<>()>& open_front) {
-  auto discovered = discovery::Discovery::Start(config_, fleet_, registry_);
+  auto discovered = discovery::Discovery::Start(config_, fleet_, registry_,
+                                                {.is_on = options_.watches_endpoints_file});
   if (!discovered) return std::unexpected(discovered.error());
   discovery_ = std::move(*discovered);
   if (Result<> opened = open_front(); !opened) return opened;
   if (Result<> opened = OpenAdmin(); !opened) return opened;
-  scraper_ = std::make_unique<signals::Scraper>(fleet_, registry_, ScraperOptionsOf(config_));
+  scraper_ =
+      std::make_unique<signals::Scraper>(fleet_, registry_, ScraperOptionsOf(config_, options_));
   scraper_->Start();
   scraper_->WaitFirstRound(kFirstRound);
   StartTicking();

@@ -31,15 +31,21 @@ namespace penstock::app {
 
 using NamedStats = std::vector<std::pair<std::string_view, http::ServerStats>>;
 
+struct BrainOptions {
+  bool reads_models = true;  // which models each engine serves
+  bool watches_endpoints_file = true;
+};
+
 // THREADS: made, opened, stopped and destroyed by one thread. It starts threads of its own: one a
 // core (or `threads`) for traffic, one for scraping, one for the admin port, one for the watched
 // file.
 // OWNS: everything but the fronts, which are destroyed between Stop and the destructor.
 class Brain {
  public:
-  // Makes the scheduler and opens the recording. Nothing runs yet. `front_stats` adds what a front
-  // knows of its connections.
+  // Opens the recording. Nothing runs yet. `front_stats` adds what a front knows of its
+  // connections.
   static Result<std::unique_ptr<Brain>> Create(const config::ServeConfig& config,
+                                               ChosenScheduler chosen, const BrainOptions& options,
                                                std::function<NamedStats()> front_stats);
   ~Brain();
 
@@ -54,6 +60,7 @@ class Brain {
   intake::RequestMetrics& metrics() { return metrics_; }
   telemetry::Registry& registry() { return registry_; }
   net::LoopPool& loops() { return loops_; }
+  net::LoopPool& admin_loops() { return admin_loops_; }
   size_t connections_per_loop() const { return connections_per_loop_; }
   uint64_t RandomSeed();
   void SetDraining() { draining_.store(true); }
@@ -65,7 +72,7 @@ class Brain {
   std::vector<std::string> Summary() const;
 
  private:
-  Brain(const config::ServeConfig& config, ChosenScheduler chosen,
+  Brain(const config::ServeConfig& config, ChosenScheduler chosen, const BrainOptions& options,
         std::unique_ptr<recording::Recorder> recorder, std::function<NamedStats()> front_stats);
   Result<> OpenAdmin();
   void StartTicking();
@@ -73,6 +80,7 @@ class Brain {
 
   // Members are destroyed from the last to the first: whoever uses something goes before it.
   const config::ServeConfig config_;
+  const BrainOptions options_;
   const std::string policy_;
   const std::function<NamedStats()> front_stats_;
   std::atomic<bool> draining_{false};

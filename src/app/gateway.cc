@@ -62,9 +62,11 @@ Result<> Gateway::Impl::OpenServer() {
 }
 
 Result<std::unique_ptr<Gateway>> Gateway::Start(const config::ServeConfig& config) {
+  Result<ChosenScheduler> chosen = MakeScheduler(config.scheduling);
+  if (!chosen) return std::unexpected(chosen.error());
   auto impl = std::make_unique<Impl>();
   Impl& gateway = *impl;
-  auto brain = Brain::Create(config, [&gateway] {
+  auto brain = Brain::Create(config, std::move(*chosen), {}, [&gateway] {
     return gateway.server == nullptr ? NamedStats()
                                      : NamedStats{{"gateway", gateway.server->Stats()}};
   });

@@ -7,6 +7,7 @@
 
 #include "app/demo.h"
 #include "app/docs.h"
+#include "app/epp.h"
 #include "app/lab.h"
 #include "app/serve.h"
 #include "app/sim.h"
@@ -24,6 +25,8 @@ struct Command {
 constexpr Command kCommands[] = {
     {"serve", "the gateway: HTTP in, the right engine picked, streams out",
      penstock::app::RunServe},
+    {"epp", "the endpoint picker behind Envoy; llm-d's flags and configuration",
+     penstock::app::RunEpp},
     {"demo", "gateway, simulated engines, traffic and live page in one process",
      penstock::app::RunDemo},
     {"sim", "simulated engines that speak vLLM's HTTP API", penstock::app::RunSim},

@@ -119,7 +119,7 @@ Result<std::unique_ptr<Discovery>> Discovery::Start(const config::ServeConfig& c
   if (Result<size_t> count = impl->Apply(impl->last_text); !count) {
     return std::unexpected(count.error());
   }
-  if (!impl->path.empty()) {
+  if (!impl->path.empty() && watch.is_on) {
     Result<std::unique_ptr<FileWatcher>> watcher =
         FileWatcher::Start(impl->path, watch, [raw = impl.get()] { raw->Reload(); });
     if (!watcher) return std::unexpected(watcher.error());

@@ -19,6 +19,7 @@
 namespace penstock::discovery {
 
 struct WatchOptions {
+  bool is_on = true;  // else the file is read once
   enum class Inotify { kUse, kAvoid };
   Inotify inotify = Inotify::kUse;
   // Events are told together when none has come for `quiet`, and after `patience` at the latest.

@@ -27,6 +27,7 @@ namespace penstock::signals {
 struct ScraperOptions {
   Duration interval = milliseconds(50);
   Duration models_interval = seconds(10);
+  bool reads_models = true;  // else any endpoint may serve any model
   // For one whole read, connecting included. Generous: an engine that is late because it is busy
   // must not be taken out, which would make the others late.
   Duration timeout = seconds(5);

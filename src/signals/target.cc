@@ -152,7 +152,7 @@ void Target::Succeeded(const director::EngineSignals& signals, Time now) {
   if (!is_up_) {
     is_up_ = true;
     models_failures_ = 0;
-    models_due_ = now;
+    models_due_ = context_.options.reads_models ? now : Time::max();
     told_reason_.clear();
     log::Info("endpoint answers", {{"endpoint", name_}, {"address", address_}});
   }

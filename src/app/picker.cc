@@ -1,0 +1,174 @@
+#include "app/picker.h"
+
+#include <fmt/format.h>
+
+#include <optional>
+#include <utility>
+
+#include "app/brain.h"
+#include "app/picker_plan.h"
+#include "core/byte_budget.h"
+#include "extproc/stream.h"
+#include "grpc/health.h"
+#include "grpc/server.h"
+#include "telemetry/log.h"
+
+namespace penstock::app {
+namespace {
+
+constexpr Duration kDrainPoll = milliseconds(100);
+
+http::ServerStats Shown(const grpc::ServerStats& stats) {
+  http::ServerStats shown;
+  shown.connections_accepted = stats.connections_accepted;
+  shown.connections_open = stats.connections_open;
+  shown.requests = stats.calls;
+  shown.bad_requests = stats.bad_messages + stats.refused_calls + stats.bad_connections;
+  shown.timeouts = stats.deadlines;
+  shown.clients_gone = stats.clients_gone;
+  shown.refused_connections = stats.refused_connections;
+  shown.buffered_bytes = stats.buffered_bytes;
+  return shown;
+}
+
+// ext_proc, and health when the flag asks for it on the same port.
+class FrontHandler final : public grpc::Handler {
+ public:
+  FrontHandler(net::Loop& loop, extproc::Shared& shared, uint64_t seed,
+               std::optional<grpc::HealthJudge> judge)
+      : service_(loop, shared, seed) {
+    if (judge) health_.emplace(std::move(*judge));
+  }
+  std::unique_ptr<grpc::CallListener> OnCall(grpc::Call& call) override {
+    if (auto listener = service_.OnCall(call)) return listener;
+    return health_ ? health_->OnCall(call) : nullptr;
+  }
+
+ private:
+  extproc::Service service_;
+  std::optional<grpc::HealthService> health_;
+};
+
+class HealthHandler final : public grpc::Handler {
+ public:
+  explicit HealthHandler(grpc::HealthJudge judge) : service_(std::move(judge)) {}
+  std::unique_ptr<grpc::CallListener> OnCall(grpc::Call& call) override {
+    return service_.OnCall(call);
+  }
+
+ private:
+  grpc::HealthService service_;
+};
+
+}  // namespace
+
+struct Picker::Impl {
+  ~Impl() {
+    if (brain != nullptr) brain->Stop();
+  }
+  Result<> OpenServers();
+  grpc::HealthJudge Judge();
+  void WaitForStreams();
+
+  EppFlags flags;
+  std::unique_ptr<Brain> brain;
+  std::unique_ptr<ByteBudget> bodies;
+  std::unique_ptr<extproc::Shared> shared;
+  std::unique_ptr<grpc::Server> server, health;
+  // Of a drain, on loop 0.
+  std::unique_ptr<net::Timer> drain_timer;
+  Time drain_until;
+  std::function<void()> on_drained;
+};
+
+// Chart probes ask for names that are not known and expect the answer to "liveness".
+grpc::HealthJudge Picker::Impl::Judge() {
+  return {.is_serving = [this](std::string_view) -> std::optional<bool> {
+            return !brain->is_draining();
+          },
+          .services = {"liveness", "readiness", std::string(extproc::Service::kName)}};
+}
+
+Result<> Picker::Impl::OpenServers() {
+  const config::ServeConfig& config = brain->config();
+  bodies = std::make_unique<ByteBudget>(config.limits.max_buffered_bytes);
+  shared.reset(
+      new extproc::Shared{brain->director(),
+                          brain->metrics(),
+                          *bodies,
+                          {config.limits.max_body_bytes, !flags.disable_endpoint_subset_filter,
+                           flags.emit_endpoint_scores}});
+  grpc::ServerOptions options;
+  options.max_message_bytes = flags.grpc_max_recv_msg_size;
+  options.max_connections = brain->connections_per_loop();
+  auto opened = grpc::Server::Create(
+      brain->loops(), flags.host, flags.grpc_port, options, [this](net::Loop& loop) {
+        return std::make_unique<FrontHandler>(
+            loop, *shared, brain->RandomSeed(),
+            flags.health_checking ? std::optional(Judge()) : std::nullopt);
+      });
+  if (!opened) return Fail(opened.error().code, "--grpc-port: " + opened.error().message);
+  server = std::move(*opened);
+  opened =
+      grpc::Server::Create(brain->admin_loops(), flags.host, flags.grpc_health_port, {},
+                           [this](net::Loop&) { return std::make_unique<HealthHandler>(Judge()); });
+  if (!opened) return Fail(opened.error().code, "--grpc-health-port: " + opened.error().message);
+  health = std::move(*opened);
+  return {};
+}
+
+Result<std::unique_ptr<Picker>> Picker::Start(const EppFlags& flags) {
+  Result<PickerPlan> plan = PlanPicker(flags);
+  if (!plan) return std::unexpected(plan.error());
+  auto impl = std::make_unique<Impl>();
+  Impl& picker = *impl;
+  impl->flags = flags;
+  const BrainOptions options{.reads_models = plan->settings.models.has_value(),
+                             .watches_endpoints_file = plan->watches_endpoints_file};
+  auto brain = Brain::Create(plan->config, std::move(plan->chosen), options, [&picker] {
+    NamedStats stats;
+    if (picker.server != nullptr) stats.emplace_back("ext_proc", Shown(picker.server->Stats()));
+    if (picker.health != nullptr) stats.emplace_back("health", Shown(picker.health->Stats()));
+    return stats;
+  });
+  if (!brain) return std::unexpected(brain.error());
+  impl->brain = std::move(*brain);
+  if (auto opened = impl->brain->Open([&picker] { return picker.OpenServers(); }); !opened) {
+    return std::unexpected(opened.error());
+  }
+  return std::unique_ptr<Picker>(new Picker(std::move(impl)));
+}
+
+Picker::Picker(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Picker::~Picker() = default;
+
+uint16_t Picker::port() const { return impl_->server->port(); }
+uint16_t Picker::health_port() const { return impl_->health->port(); }
+uint16_t Picker::metrics_port() const { return impl_->brain->admin_port(); }
+std::vector<std::string> Picker::Summary() const { return impl_->brain->Summary(); }
+std::vector<telemetry::Registry::Row> Picker::MetricRows() const {
+  return impl_->brain->registry().Rows();
+}
+
+// Envoy learns from health checks that it should go elsewhere; until then it is served.
+void Picker::Impl::WaitForStreams() {
+  net::Loop& loop = brain->loops().at(0);
+  if (loop.Now() < drain_until && server->Stats().connections_open > 0) {
+    return drain_timer->Start(kDrainPoll);
+  }
+  server->Drain(flags.drain_timeout, std::exchange(on_drained, nullptr));
+}
+
+void Picker::Drain(std::function<void()> done) {
+  Impl& impl = *impl_;
+  impl.brain->SetDraining();
+  net::Loop& loop = impl.brain->loops().at(0);
+  loop.Post([&impl, &loop, done = std::move(done)]() mutable {
+    impl.on_drained = std::move(done);
+    impl.drain_until = loop.Now() + impl.flags.drain_timeout;
+    impl.drain_timer = std::make_unique<net::Timer>(loop, [&impl] { impl.WaitForStreams(); });
+    impl.drain_timer->Start(kDrainPoll);
+  });
+}
+
+}  // namespace penstock::app
