@@ -42,7 +42,9 @@ class Target {
   // When Tick has something to begin. REQUIRES: Tick was called with this time.
   Time NextDue(Time now) const;
   // Whether its metrics have been read, and its models when that went well.
-  bool is_tried() const { return tries_ > 0 && (!is_up_ || models_tries_ > 0 || !context_.options.reads_models); }
+  bool is_tried() const {
+    return tries_ > 0 && (!is_up_ || models_tries_ > 0 || !context_.options.reads_models);
+  }
   bool Is(const model::EndpointInfo& endpoint) const;
 
  private:

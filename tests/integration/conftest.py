@@ -6,7 +6,7 @@ Everything listens on port 0 of the loopback, and every process is ended by the 
 import pytest
 from harness.envoy import Envoy, Options
 from harness.fake_engine import FakeEngine, FakeEngines
-from harness.gateway import Gateway, Sim
+from harness.gateway import Epp, Gateway, Sim
 from harness.picker import FixedPicker
 
 MODEL = "Qwen/Qwen3-32B"
@@ -72,6 +72,25 @@ def start_gateway(tmp_path):
         for gateway in started:
             if gateway.process.popen.poll() is None:
                 gateway.wait_idle()
+    finally:
+        _stop_all(started)
+
+
+@pytest.fixture
+def start_epp(tmp_path):
+    """Starts `penstock epp`; after the test all ledgers must be zero and it must end cleanly."""
+    started: list[Epp] = []
+
+    def start(engines: list[str], *flags: str) -> Epp:
+        epp = Epp(tmp_path, engines, *flags)
+        started.append(epp)
+        return epp
+
+    yield start
+    try:
+        for epp in started:
+            if epp.process.popen.poll() is None:
+                epp.wait_idle()
     finally:
         _stop_all(started)
 

@@ -1,4 +1,4 @@
-"""`penstock serve` and `penstock sim` as the tests see them."""
+"""`penstock serve`, `penstock epp` and `penstock sim` as the tests see them."""
 
 import json
 import re
@@ -41,41 +41,11 @@ class Sim:
         self.process.stop()
 
 
-class Gateway:
-    """One gateway, in front of `engines` (URLs, or whole --engine values)."""
+class Program:
+    """What `serve` and `epp` have in common: a process, and an admin port that tells of the fleet."""
 
-    def __init__(self, folder: Path, engines: list[str], *flags: str):
-        args = ["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
-        for engine in engines:
-            args += ["--engine", engine]
-        self.process = Process([*args, *flags], folder, f"serve-{uuid.uuid4().hex[:6]}")
-        line = self.process.wait_for_line(r"listening on http://.*admin on http://")[-1]
-        self.address, self.admin = _addresses([line])
-
-    @property
-    def url(self) -> str:
-        return f"http://{self.address[0]}:{self.address[1]}"
-
-    @property
-    def admin_url(self) -> str:
-        return f"http://{self.admin[0]}:{self.admin[1]}"
-
-    def connect(self, **kwargs) -> RawConnection:
-        return RawConnection(self.address, **kwargs)
-
-    def request(
-        self, method: str, path: str, body=None, headers: dict[str, str] | None = None
-    ) -> Response:
-        """One request on a connection of its own; a body that is no bytes is sent as JSON."""
-        if body is None:
-            body = b""
-        elif not isinstance(body, bytes):
-            body = json.dumps(body).encode()
-        with self.connect() as connection:
-            return connection.request(method, path, body, headers)
-
-    def post(self, path: str, body, headers: dict[str, str] | None = None) -> Response:
-        return self.request("POST", path, body, headers)
+    process: Process
+    admin: tuple[str, int]
 
     def admin_get(self, path: str) -> Response:
         with RawConnection(self.admin) as connection:
@@ -127,6 +97,61 @@ class Gateway:
 
     def stop(self) -> None:
         self.process.stop()
+
+
+class Gateway(Program):
+    """One gateway, in front of `engines` (URLs, or whole --engine values)."""
+
+    def __init__(self, folder: Path, engines: list[str], *flags: str):
+        args = ["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
+        for engine in engines:
+            args += ["--engine", engine]
+        self.process = Process([*args, *flags], folder, f"serve-{uuid.uuid4().hex[:6]}")
+        line = self.process.wait_for_line(r"listening on http://.*admin on http://")[-1]
+        self.address, self.admin = _addresses([line])
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.address[0]}:{self.address[1]}"
+
+    @property
+    def admin_url(self) -> str:
+        return f"http://{self.admin[0]}:{self.admin[1]}"
+
+    def connect(self, **kwargs) -> RawConnection:
+        return RawConnection(self.address, **kwargs)
+
+    def request(
+        self, method: str, path: str, body=None, headers: dict[str, str] | None = None
+    ) -> Response:
+        """One request on a connection of its own; a body that is no bytes is sent as JSON."""
+        if body is None:
+            body = b""
+        elif not isinstance(body, bytes):
+            body = json.dumps(body).encode()
+        with self.connect() as connection:
+            return connection.request(method, path, body, headers)
+
+    def post(self, path: str, body, headers: dict[str, str] | None = None) -> Response:
+        return self.request("POST", path, body, headers)
+
+
+class Epp(Program):
+    """One `penstock epp`, in front of `engines` (URLs, or whole --engine values), without TLS unless the flags say so."""
+
+    def __init__(self, folder: Path, engines: list[str], *flags: str):
+        args = ["epp", "--host=127.0.0.1", "--grpc-port=0", "--grpc-health-port=0", "--metrics-port=0"]
+        args += [f"--engine={engine}" for engine in engines]
+        if not any(flag.startswith("--secure-serving") for flag in flags):
+            args.append("--secure-serving=false")
+        if not any(flag.startswith("--drain-timeout") for flag in flags):
+            args.append("--drain-timeout=1s")  # Envoy keeps its connections
+        self.process = Process([*args, *flags], folder, f"epp-{uuid.uuid4().hex[:6]}")
+        line = self.process.wait_for_line(r"ext_proc on .*metrics on port")[-1]
+        found = re.search(r"ext_proc on ([^ ]+):(\d+), health on port (\d+), metrics on port (\d+)", line)
+        self.address = (found[1], int(found[2]))
+        self.health = (found[1], int(found[3]))
+        self.admin = (found[1], int(found[4]))
 
 
 def fetch_metrics(address: tuple[str, int]) -> Metrics:
