@@ -307,7 +307,8 @@ void Stream::OnDrained() {
 // --- the answer
 
 void Stream::OnResponseHeaders(const Incoming& incoming) {
-  if (phase_ != Phase::kForwarded) {
+  // Envoy may have answered itself, before the request was whole.
+  if (phase_ != Phase::kForwarded && phase_ != Phase::kRequestBody) {
     return Fail(grpc::Status::kInvalidArgument, "response headers come out of order");
   }
   int status = 0;
@@ -319,29 +320,33 @@ void Stream::OnResponseHeaders(const Incoming& incoming) {
     is_encoded |= h.name == "content-encoding" && h.value != "identity";
   }
   phase_ = Phase::kAnswer;
-  follower_->OnHead(status, type, is_encoded);
   HeaderChanges changes;
   changes.set.push_back({"x-went-into-resp-headers", "true"});
-  for (const auto& [name, value] : follower_->flight().context().response_headers) {
-    changes.set.push_back({name, value});
+  if (follower_ != nullptr) {
+    follower_->OnHead(status, type, is_encoded);
+    for (const auto& [name, value] : follower_->flight().context().response_headers) {
+      changes.set.push_back({name, value});
+    }
   }
   part_.out.clear();
   AppendHeaders(Side::kResponse, changes, nullptr, &part_.out);
   call_.Send(part_.out);
-  if (!incoming.is_last) return;
+  if (incoming.is_last) EndAnswer();
+}
+
+void Stream::EndAnswer() {
   phase_ = Phase::kOver;
-  follower_->OnComplete(part_.loop.Now());
+  FreeBody();
+  if (follower_ != nullptr) follower_->OnComplete(part_.loop.Now());
 }
 
 void Stream::OnResponseBody(const Incoming& incoming) {
   if (phase_ != Phase::kAnswer) {
     return Fail(grpc::Status::kInvalidArgument, "a response body comes out of order");
   }
-  follower_->OnPiece(incoming.body, part_.loop.Now());
+  if (follower_ != nullptr) follower_->OnPiece(incoming.body, part_.loop.Now());
   SendPieces(Side::kResponse, incoming.body, incoming.is_last);
-  if (!incoming.is_last) return;
-  phase_ = Phase::kOver;
-  follower_->OnComplete(part_.loop.Now());
+  if (incoming.is_last) EndAnswer();
 }
 
 void Stream::OnResponseTrailers() {
@@ -351,8 +356,7 @@ void Stream::OnResponseTrailers() {
   part_.out.clear();
   AppendTrailers(Side::kResponse, &part_.out);
   call_.Send(part_.out);
-  phase_ = Phase::kOver;
-  follower_->OnComplete(part_.loop.Now());
+  EndAnswer();
 }
 
 void Stream::SendPieces(Side side, std::string_view piece, bool is_last) {

@@ -87,6 +87,7 @@ class Stream final : public grpc::CallListener {
   void OnResponseHeaders(const Incoming& incoming);
   void OnResponseBody(const Incoming& incoming);
   void OnResponseTrailers();
+  void EndAnswer();
 
   // Refuses modes that are not spoken here.
   bool CheckModes(const Incoming& incoming);

@@ -210,6 +210,7 @@ def _listener(engines: list[tuple[str, int]] | None, options: Options) -> dict:
             "initial_connection_window_size": 1048576,
         },
         use_remote_address=True,
+        preserve_external_request_id=True,
         normalize_path=True,
         merge_slashes=True,
         server_header_transformation="PASS_THROUGH",
