@@ -1,12 +1,14 @@
 #include <simdjson.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <optional>
-#include <span>
 
+#include "api/media_marks.h"
 #include "api/prompt_reader.h"
 #include "api/request.h"
+#include "api/rules.h"
 #include "api/splice.h"
 #include "core/text.h"
 #include "wire/json.h"
@@ -20,81 +22,9 @@ using wire::JsonScanner;
 using wire::JsonString;
 using Kind = JsonScanner::Kind;
 
-struct PromptField {
-  std::string_view name;
-  Shape shape;
-  size_t section;
-};
-
-// One of the fields of these sections has to be there.
-struct Required {
-  std::string_view name;  // the usual one
-  std::string_view text;  // all that will do
-  uint32_t sections;      // as bits
-};
-
-struct Rules {
-  std::span<const PromptField> fields;
-  std::span<const Required> required;
-  bool needs_model = true;
-};
-
-constexpr PromptField kChatFields[] = {{"tools", Shape::kRaw, 0},
-                                       {"messages", Shape::kMessages, 1}};
-constexpr PromptField kCompletionFields[] = {{"prompt", Shape::kPrompts, 0},
-                                             {"prompt_embeds", Shape::kRaw, 1}};
-constexpr PromptField kResponseFields[] = {
-    {"instructions", Shape::kContent, 0}, {"tools", Shape::kRaw, 1}, {"input", Shape::kInput, 2}};
-constexpr PromptField kEmbeddingFields[] = {{"input", Shape::kPrompts, 0},
-                                            {"messages", Shape::kMessages, 1}};
-constexpr PromptField kMessagesFields[] = {
-    {"system", Shape::kContent, 0}, {"tools", Shape::kRaw, 1}, {"messages", Shape::kMessages, 2}};
-constexpr PromptField kTokenizeFields[] = {
-    {"prompt", Shape::kPrompts, 0}, {"tools", Shape::kRaw, 1}, {"messages", Shape::kMessages, 2}};
-constexpr PromptField kRerankFields[] = {{"query", Shape::kTexts, 0},
-                                         {"documents", Shape::kTexts, 1}};
-constexpr PromptField kScoreFields[] = {
-    {"text_1", Shape::kTexts, 0}, {"queries", Shape::kTexts, 0},   {"data_1", Shape::kTexts, 0},
-    {"text_2", Shape::kTexts, 1}, {"documents", Shape::kTexts, 1}, {"data_2", Shape::kTexts, 1}};
-
-constexpr Required kChatRequired[] = {{"messages", "\"messages\"", 0b010}};
-constexpr Required kCompletionRequired[] = {{"prompt", "\"prompt\" or \"prompt_embeds\"", 0b011}};
-constexpr Required kResponseRequired[] = {{"input", "\"input\"", 0b100}};
-constexpr Required kEmbeddingRequired[] = {{"input", "\"input\" or \"messages\"", 0b011}};
-constexpr Required kMessagesRequired[] = {{"messages", "\"messages\"", 0b100}};
-constexpr Required kTokenizeRequired[] = {{"prompt", "\"prompt\" or \"messages\"", 0b101}};
-constexpr Required kRerankRequired[] = {{"query", "\"query\"", 0b001},
-                                        {"documents", "\"documents\"", 0b010}};
-constexpr Required kScoreRequired[] = {{"text_1", "\"text_1\" or \"queries\"", 0b001},
-                                       {"text_2", "\"text_2\" or \"documents\"", 0b010}};
-
-Rules RulesOf(Api api) {
-  switch (api) {
-    case Api::kChatCompletions:
-      return {kChatFields, kChatRequired};
-    case Api::kCompletions:
-      return {kCompletionFields, kCompletionRequired};
-    case Api::kResponses:
-      return {kResponseFields, kResponseRequired};
-    case Api::kEmbeddings:
-      return {kEmbeddingFields, kEmbeddingRequired};
-    case Api::kMessages:
-      return {kMessagesFields, kMessagesRequired};
-    case Api::kTokenize:
-      return {kTokenizeFields, kTokenizeRequired, false};
-    case Api::kRerank:
-      return {kRerankFields, kRerankRequired};
-    case Api::kScore:
-      return {kScoreFields, kScoreRequired};
-    case Api::kOther:
-      break;
-  }
-  return {{}, {}, false};
-}
-
 // Only the router may set it: it names the engine to fetch a KV cache from.
 constexpr std::string_view kRouterField = "kv_transfer_params";
-constexpr size_t kMaxCuts = 16;
+constexpr size_t kMaxEdits = 16;  // of the same field
 
 constexpr size_t kMaxModelBytes = 1024;
 
@@ -138,19 +68,36 @@ struct BodyReader::Impl {
   Api api = Api::kOther;
   Rules rules;
   model::Request* request = nullptr;
+  BodyEdits* edits = nullptr;
+  std::string_view body;  // the JSON text
   PromptReader prompt;
+  MediaMarks marks;
   std::optional<ApiError> error;
   uint32_t max_completion_tokens = 0, max_tokens = 0, max_output_tokens = 0;
   bool has_model = false;
+  size_t cuts = 0;
+  std::array<std::string, 3> key_buffers;  // by level
+  BodyEdits own_edits;                     // of callers that want the cuts only
 
-  void Start(Api of, size_t body_bytes, model::Request* into);
-  std::expected<void, ApiError> ReadObject(std::string_view body, std::vector<Splice>* splices);
+  void Start(Api of, size_t body_bytes, model::Request* into, BodyEdits* edits_into);
+  void Finish();
+  std::expected<void, ApiError> ReadObject();
+  // Reads the fields of an object: Impl::*read for those that stay, the router's are cut.
+  bool ReadFields(bool (Impl::*read)(std::string_view, JsonScanner&), size_t level,
+                  FieldCutter* cutter, JsonScanner& json);
+  bool ReadNested(bool (Impl::*read)(std::string_view, JsonScanner&), size_t level,
+                  JsonScanner& json);
   bool ReadField(std::string_view key, JsonScanner& json);
+  bool ReadSamplingField(std::string_view key, JsonScanner& json);
+  bool SkipField(std::string_view, JsonScanner& json) { return json.Skip(); }
   bool ReadModel(JsonScanner& json);
   bool ReadStream(JsonScanner& json);
   bool ReadSalt(JsonScanner& json);
+  bool ReadExtraKey(JsonScanner& json);
   bool ReadLimit(uint32_t* limit, JsonScanner& json);
-  std::string_view KeyText(const JsonString& key, std::string* buffer) const;
+  bool NoteModel(size_t value_begin, JsonScanner& json);
+  bool RefuseMore(std::string_view field);
+  static std::string_view KeyText(const JsonString& key, std::string* buffer);
   std::expected<void, ApiError> Complain(const JsonScanner& json) const;
   std::expected<void, ApiError> CheckRequired() const;
   bool WrongType(std::string_view field, std::string_view expected, JsonScanner& json);
@@ -162,34 +109,42 @@ BodyReader::~BodyReader() = default;
 std::expected<void, ApiError> BodyReader::Read(Api api, const std::string& body,
                                                model::Request* request,
                                                std::vector<Splice>* splices) {
-  splices->clear();
-  impl_->Start(api, body.size(), request);
-  if (api == Api::kOther && !LooksLikeObject(body)) return {};
+  auto read = Read(Route{.api = api}, body, request, &impl_->own_edits);
+  splices->swap(impl_->own_edits.cuts_);
+  return read;
+}
+
+std::expected<void, ApiError> BodyReader::Read(const Route& route, const std::string& body,
+                                               model::Request* request, BodyEdits* edits) {
+  impl_->Start(route.api, body.size(), request, edits);
+  if (impl_->rules.is_passed && !LooksLikeObject(body)) return {};
   if (!simdjson::validate_utf8(body.data(), body.size())) {
     return Refuse("invalid_utf8", "the body is not valid UTF-8 at byte " +
                                       std::to_string(wire::ValidUtf8Length(body)));
   }
-  auto read = impl_->ReadObject(body, splices);
+  impl_->body = body;
+  auto read = impl_->ReadObject();
   if (!read) {
-    splices->clear();
+    edits->Clear();
     return read;
   }
-  request->prompt = impl_->prompt.Finish();
-  request->extra_tokens = impl_->prompt.extra_tokens();
-  request->max_output_tokens = impl_->max_completion_tokens != 0 ? impl_->max_completion_tokens
-                               : impl_->max_tokens != 0          ? impl_->max_tokens
-                                                                 : impl_->max_output_tokens;
+  impl_->Finish();
   return {};
 }
 
-void BodyReader::Impl::Start(Api of, size_t body_bytes, model::Request* into) {
+void BodyReader::Impl::Start(Api of, size_t body_bytes, model::Request* into,
+                             BodyEdits* edits_into) {
   api = of;
   rules = RulesOf(of);
   request = into;
+  edits = edits_into;
+  edits->Clear();
   prompt.Reset();
+  marks.Reset();
   error.reset();
   max_completion_tokens = max_tokens = max_output_tokens = 0;
   has_model = false;
+  cuts = 0;
   into->api = of;
   into->model.clear();
   into->stream = false;
@@ -200,39 +155,60 @@ void BodyReader::Impl::Start(Api of, size_t body_bytes, model::Request* into) {
   into->prompt = {};
 }
 
-std::expected<void, ApiError> BodyReader::Impl::ReadObject(std::string_view body,
-                                                           std::vector<Splice>* splices) {
+void BodyReader::Impl::Finish() {
+  if (!rules.has_prompt) return;
+  if (rules.has_sampling) marks.Apply(&prompt, 0);
+  request->prompt = prompt.Finish();
+  request->extra_tokens = prompt.extra_tokens();
+  request->max_output_tokens = max_completion_tokens != 0 ? max_completion_tokens
+                               : max_tokens != 0          ? max_tokens
+                                                          : max_output_tokens;
+}
+
+std::expected<void, ApiError> BodyReader::Impl::ReadObject() {
   JsonScanner json(body);
   const Kind kind = json.Peek();
   if (kind != Kind::kObject && kind != Kind::kNone) {
     return Refuse("invalid_json", "the body must be a JSON object, found " + Found(json));
   }
-  FieldCutter cutter(splices);
-  size_t cuts = 0;
-  JsonString key;
-  std::string key_buffer;
-  for (json.EnterObject(); json.NextField(&key);) {
-    const auto key_begin = static_cast<size_t>(key.raw.data() - body.data()) - 1;
-    const std::string_view name = KeyText(key, &key_buffer);
-    if (name == kRouterField) {
-      if (!json.Skip()) return Complain(json);
-      if (++cuts > kMaxCuts) {
-        return Refuse("duplicate_field",
-                      "kv_transfer_params: found more than " + std::to_string(kMaxCuts) + " times",
-                      kRouterField);
-      }
-      cutter.Cut(key_begin, json.offset());
-    } else {
-      if (!ReadField(name, json)) return Complain(json);
-      cutter.Keep(key_begin, json.offset());
-    }
-  }
-  if (!json.Finish()) return Complain(json);
-  cutter.Finish();
+  FieldCutter cutter(&edits->cuts_);
+  const size_t bracket = json.offset();
+  if (!ReadFields(&Impl::ReadField, 0, &cutter, json) || !json.Finish()) return Complain(json);
+  edits->inside_ = bracket + 1;
+  edits->has_fields_ = cutter.keeps_one();
   return CheckRequired();
 }
 
-std::string_view BodyReader::Impl::KeyText(const JsonString& key, std::string* buffer) const {
+bool BodyReader::Impl::ReadFields(bool (Impl::*read)(std::string_view, JsonScanner&), size_t level,
+                                  FieldCutter* cutter, JsonScanner& json) {
+  const bool is_routers = level != 1;  // in sampling_params itself it means nothing
+  JsonString key;
+  for (json.EnterObject(); json.NextField(&key);) {
+    const auto key_begin = static_cast<size_t>(key.raw.data() - body.data()) - 1;
+    const std::string_view name = KeyText(key, &key_buffers[level]);
+    if (is_routers && name == kRouterField) {
+      if (!json.Skip()) return false;
+      if (++cuts > kMaxEdits) return RefuseMore(kRouterField);
+      cutter->Cut(key_begin, json.offset());
+    } else {
+      cutter->Keep(key_begin);
+      if (!(this->*read)(name, json)) return false;
+      cutter->Kept(json.offset());
+    }
+  }
+  if (!json.ok()) return false;
+  cutter->Finish();
+  return true;
+}
+
+bool BodyReader::Impl::ReadNested(bool (Impl::*read)(std::string_view, JsonScanner&), size_t level,
+                                  JsonScanner& json) {
+  if (json.Peek() != Kind::kObject) return json.Skip();
+  FieldCutter cutter(&edits->cuts_);
+  return ReadFields(read, level, &cutter, json);
+}
+
+std::string_view BodyReader::Impl::KeyText(const JsonString& key, std::string* buffer) {
   if (!key.escaped || key.raw.size() > kMaxKeyBytes) return key.raw;
   buffer->resize(key.raw.size());
   buffer->resize(wire::UnescapeJson(key.raw, buffer->data()));
@@ -241,12 +217,20 @@ std::string_view BodyReader::Impl::KeyText(const JsonString& key, std::string* b
 
 bool BodyReader::Impl::ReadField(std::string_view key, JsonScanner& json) {
   if (key == "model") return ReadModel(json);
-  if (api == Api::kOther) return json.Skip();
+  if (rules.is_passed) return json.Skip();
   if (key == "stream") return ReadStream(json);
   if (key == "cache_salt") return ReadSalt(json);
   if (key == "max_completion_tokens") return ReadLimit(&max_completion_tokens, json);
   if (key == "max_tokens") return ReadLimit(&max_tokens, json);
   if (key == "max_output_tokens") return ReadLimit(&max_output_tokens, json);
+  if (rules.has_sampling) {
+    if (key == "sampling_params") {
+      max_tokens = 0;
+      return ReadNested(&Impl::ReadSamplingField, 1, json);
+    }
+    if (key == "features") return marks.ReadFeatures(json);
+    if (key == "extra_key") return ReadExtraKey(json);
+  }
   for (const PromptField& field : rules.fields) {
     // `key` may be gone by the time an error is made of it; the table's name stays.
     if (key == field.name) return prompt.ReadField(field.name, field.shape, field.section, json);
@@ -254,13 +238,20 @@ bool BodyReader::Impl::ReadField(std::string_view key, JsonScanner& json) {
   return json.Skip();
 }
 
+bool BodyReader::Impl::ReadSamplingField(std::string_view key, JsonScanner& json) {
+  if (key == "max_tokens" || key == "max_new_tokens") return ReadLimit(&max_tokens, json);
+  if (key == "extra_args") return ReadNested(&Impl::SkipField, 2, json);
+  return json.Skip();
+}
+
 bool BodyReader::Impl::ReadModel(JsonScanner& json) {
   has_model = false;
   request->model.clear();
   const Kind kind = json.Peek();
+  const size_t begin = json.offset();
   if (kind != Kind::kString) {
-    if (kind == Kind::kNull || api == Api::kOther) return json.Skip();
-    return WrongType("model", "a string", json);
+    if (kind != Kind::kNull && !rules.is_passed) return WrongType("model", "a string", json);
+    return json.Skip() && NoteModel(begin, json);
   }
   JsonString name;
   if (!json.ReadString(&name)) return false;
@@ -275,7 +266,21 @@ bool BodyReader::Impl::ReadModel(JsonScanner& json) {
   }
   request->model = prompt.Text(name);
   has_model = !request->model.empty();
+  return NoteModel(begin, json);
+}
+
+bool BodyReader::Impl::NoteModel(size_t value_begin, JsonScanner& json) {
+  if (edits->models_.size() == kMaxEdits) return RefuseMore("model");
+  edits->models_.push_back({value_begin, json.offset()});
   return true;
+}
+
+bool BodyReader::Impl::RefuseMore(std::string_view field) {
+  error = ApiError{
+      .code = "duplicate_field",
+      .message = std::string(field) + ": found more than " + std::to_string(kMaxEdits) + " times",
+      .param = field};
+  return false;
 }
 
 bool BodyReader::Impl::ReadStream(JsonScanner& json) {
@@ -292,6 +297,16 @@ bool BodyReader::Impl::ReadSalt(JsonScanner& json) {
   JsonString salt;
   if (!json.ReadString(&salt)) return false;
   request->cache_salt = prompt.Text(salt);
+  return true;
+}
+
+// SGLang's name for a salt; in a batch there is one for each prompt.
+bool BodyReader::Impl::ReadExtraKey(JsonScanner& json) {
+  if (json.Peek() == Kind::kString) return ReadSalt(json);
+  const bool is_null = json.Peek() == Kind::kNull;
+  const char* const begin = json.position();
+  if (!json.Skip()) return false;
+  request->cache_salt.assign(begin, is_null ? begin : json.position());
   return true;
 }
 

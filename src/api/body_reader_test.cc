@@ -100,6 +100,15 @@ TEST(BodyReader, ReadsThePromptOfEveryApi) {
       {Api::kRerank, R"("documents":["d",{"text":"e"}],"query":"q")", "#q#d#|e"},
       {Api::kScore, R"("text_1":"q","text_2":["a","b"])", "#q#a#b"},
       {Api::kScore, R"("queries":["q"],"documents":"d")", "#q#d"},
+      {Api::kConversations, R"("items":[{"role":"user","content":"x"}],"metadata":{})", "|user|x"},
+      {Api::kVllmGenerate, R"("token_ids":[65,66])", std::string("|A\0\0\0B\0\0\0", 9)},
+      {Api::kSglangGenerate, R"("input_ids":[[65],[66]])", std::string("#A\0\0\0#B\0\0\0", 10)},
+      {Api::kSglangGenerate, R"("text":["a","b"])", "#a#b"},
+      // What they hold computes no KV cache.
+      {Api::kChatRender, R"("messages":[{"role":"user","content":"x"}],"max_tokens":5)", ""},
+      {Api::kCompletionRender, R"("prompt":"p")", ""},
+      {Api::kImages, R"("prompt":"a cat","n":2,"size":"1024x1024")", ""},
+      {Api::kCountTokens, R"("messages":[{"role":"user","content":"x"}],"stream":7)", ""},
   };
   for (const Case& c : cases) {
     const std::string body = R"({"model":"m",)" + c.body + "}";
@@ -221,6 +230,23 @@ TEST(BodyReader, NamesWhatIsWrong) {
       {Api::kTokenize, R"({"model":"m"})", "missing_field", "prompt", "\"prompt\" or \"messages\""},
       {Api::kRerank, R"({"model":"m","query":"q"})", "missing_field", "documents", ""},
       {Api::kScore, R"({"model":"m","text_2":"q"})", "missing_field", "text_1", ""},
+      {Api::kConversations, R"({"metadata":{}})", "missing_field", "items", "\"items\""},
+      {Api::kImages, R"({"model":"m"})", "missing_field", "prompt", ""},
+      {Api::kImages, R"({"prompt":"m"})", "missing_field", "model", ""},
+      {Api::kChatRender, R"({"model":"m"})", "missing_field", "messages", "chat_render requires"},
+      {Api::kCompletionRender, R"({"model":"m"})", "missing_field", "prompt", ""},
+      {Api::kVllmGenerate, R"({"sampling_params":{}})", "missing_field", "token_ids", ""},
+      {Api::kVllmGenerate, R"({"token_ids":"ab"})", "invalid_type", "token_ids",
+       "token_ids: expected an array of token ids"},
+      {Api::kVllmGenerate, R"({"token_ids":["ab"]})", "invalid_type", "token_ids",
+       "token_ids[0]: expected a token id"},
+      {Api::kVllmGenerate, R"({"token_ids":[1],"sampling_params":{"max_tokens":1)", "invalid_json",
+       "", "where the text ends"},
+      {Api::kVllmGenerate, R"({"token_ids":[1],"features":{"mm_hashes":{"image":[1,}}})",
+       "invalid_json", "", "byte"},
+      {Api::kSglangGenerate, R"({"sampling_params":{}})", "missing_field", "input_ids",
+       "\"input_ids\" or \"text\""},
+      {Api::kCountTokens, R"({"model":)", "invalid_json", "", ""},
       {Api::kOther, R"( {"model":"m",})", "invalid_json", "", "byte 14"},
       {Api::kOther, "\xEF\xBB\xBF{\"model\":\"m\"}", "invalid_json", "", "byte 0"},
       {Api::kOther, std::string("{\0\"\0", 4), "invalid_json", "", "byte 1"},
@@ -310,6 +336,174 @@ TEST(BodyReader, CutsKvTransferParams) {
   std::string many = "{\"prompt\":\"p\"";
   for (int i = 0; i < 17; ++i) many += ",\"kv_transfer_params\":1";
   EXPECT_EQ(Read(Api::kTokenize, many + "}").read.error().code, "duplicate_field");
+}
+
+TEST(BodyReader, ReadsTokensInTokensOut) {
+  const std::string body = R"({"request_id":"r","token_ids":[1,2,3],"model":"m","stream":true,
+    "sampling_params":{"max_tokens":8},"sampling_params":{"n":1,"max_tokens":9.5,"max_tokens":7,
+      "extra_args":{"kv_transfer_params":{"do_remote_prefill":true},"a":1}},
+    "kv_transfer_params":{"x":1},"cache_salt":"s"})";
+  const Outcome vllm = Read(Api::kVllmGenerate, body);
+  ASSERT_TRUE(vllm.read) << vllm.read.error().message;
+  EXPECT_EQ(vllm.request.model, "m");
+  EXPECT_TRUE(vllm.request.stream);
+  EXPECT_EQ(vllm.request.max_output_tokens, 7u);
+  EXPECT_EQ(vllm.request.cache_salt, "s");
+  EXPECT_EQ(Forwarded(body, vllm.splices),
+            R"({"request_id":"r","token_ids":[1,2,3],"model":"m","stream":true,
+    "sampling_params":{"max_tokens":8},"sampling_params":{"n":1,"max_tokens":9.5,"max_tokens":7,
+      "extra_args":{"a":1}},"cache_salt":"s"})");
+
+  const Outcome sglang = Read(Api::kSglangGenerate, R"({"input_ids":[1],"extra_key":"\u0073",
+    "sampling_params":{"max_new_tokens":5},"stream":false})");
+  ASSERT_TRUE(sglang.read) << sglang.read.error().message;
+  EXPECT_EQ(sglang.request.model, "");
+  EXPECT_EQ(sglang.request.max_output_tokens, 5u);
+  EXPECT_EQ(sglang.request.cache_salt, "s");
+  EXPECT_EQ(Read(Api::kSglangGenerate, R"({"text":"a","extra_key":["x","y"]})").request.cache_salt,
+            R"(["x","y"])");
+  EXPECT_EQ(Read(Api::kSglangGenerate, R"({"text":"a","extra_key":"x","extra_key":null})")
+                .request.cache_salt,
+            "");
+  EXPECT_EQ(Read(Api::kSglangGenerate, R"({"text":"a","sampling_params":[{"max_new_tokens":5}]})")
+                .request.max_output_tokens,
+            0u);
+}
+
+TEST(BodyReader, CutsInsideComeAfterCutsBefore) {
+  const std::string body = R"({"kv_transfer_params":1,"sampling_params":{"extra_args":)"
+                           R"({"kv_transfer_params":2}},"token_ids":[1],"kv_transfer_params":3})";
+  const Outcome outcome = Read(Api::kVllmGenerate, body);
+  ASSERT_TRUE(outcome.read);
+  EXPECT_EQ(Forwarded(body, outcome.splices),
+            R"({"sampling_params":{"extra_args":{}},"token_ids":[1]})");
+}
+
+// A prompt of `tokens` equal ids, with media where `features` says.
+std::string PromptWith(const std::string& features, size_t tokens = 6) {
+  std::string ids = "7";
+  for (size_t i = 1; i < tokens; ++i) ids += ",7";
+  static BodyReader reader;
+  model::Request request;
+  std::vector<Splice> splices;
+  const auto read = reader.Read(Api::kVllmGenerate,
+                                R"({"features":)" + features + R"(,"token_ids":[)" + ids + "]}",
+                                &request, &splices);
+  EXPECT_TRUE(read) << read.error().message;
+  std::string prompt;
+  for (const model::PromptPart& part : request.prompt) prompt += part.bytes;
+  EXPECT_EQ(prompt.size(), 4 * tokens);
+  return prompt;
+}
+
+TEST(BodyReader, MediaTokensCountAsTheirHash) {
+  const auto image = [](const std::string& hash, const std::string& place) {
+    return R"({"mm_placeholders":{"image":[)" + place + R"(]},"mm_hashes":{"image":[")" + hash +
+           R"("]},"kwargs_data":{"image":["QQ=="]}})";
+  };
+  const std::string plain = PromptWith("null");
+  const std::string a = PromptWith(image("a", R"({"offset":2,"length":3})"));
+  const std::string b = PromptWith(image("b", R"({"length":3,"offset":2})"));
+  EXPECT_NE(a, b);
+  EXPECT_EQ(a.substr(0, 8), plain.substr(0, 8));
+  EXPECT_NE(a.substr(8, 12), plain.substr(8, 12));
+  EXPECT_EQ(a.substr(20), plain.substr(20));
+  EXPECT_EQ(PromptWith(image("a", R"({"offset":2,"length":9000000000})")).substr(0, 20),
+            a.substr(0, 20));
+  for (
+      const char* features :
+      {"{}", "[]", "7", R"({"mm_hashes":{"image":["a"]}})",
+       R"({"mm_hashes":7,"mm_placeholders":7})",
+       R"({"mm_hashes":{"image":["a"]},"mm_placeholders":{"audio":[{"offset":0,"length":1}]}})",
+       R"({"mm_hashes":{"image":[7]},"mm_placeholders":{"image":[{"offset":0,"length":1}]}})",
+       R"({"mm_hashes":{"image":["a"]},"mm_placeholders":{"image":[{"offset":6,"length":1}]}})",
+       R"({"mm_hashes":{"image":["a"]},
+            "mm_placeholders":{"image":[{"offset":18446744073709551615,"length":5}]}})",
+       R"({"mm_hashes":{"image":["a"]},"mm_placeholders":{"image":[{"offset":-1,"length":"5"}]}})"}) {
+    EXPECT_EQ(PromptWith(features), plain) << features;
+  }
+}
+
+TEST(BodyReader, MediaAreFoundInLongPromptsAndMayNotOverlap) {
+  const std::string two =
+      R"({"mm_hashes":{"image":["a","b"],"video":["c"]},"mm_placeholders":{"image":[)"
+      R"({"offset":4000,"length":200},{"offset":9000,"length":1}],)"
+      R"("video":[{"offset":4100,"length":9000}]}})";
+  const std::string prompt = PromptWith(two, 10'000);
+  const std::string plain = PromptWith("{}", 10'000);
+  for (size_t token = 0; token < 10'000; ++token) {
+    const bool is_covered = (token >= 4000 && token < 4200) || token == 9000;
+    ASSERT_EQ(prompt.substr(4 * token, 4) != plain.substr(4 * token, 4), is_covered) << token;
+  }
+  // Several prompts have no media; nothing is written outside of them.
+  BodyReader reader;
+  model::Request request;
+  std::vector<Splice> splices;
+  EXPECT_TRUE(reader.Read(Api::kVllmGenerate,
+                          R"({"token_ids":[[1],[2],[3]],"features":)" + two + "}", &request,
+                          &splices));
+}
+
+std::string Edited(const std::string& body, const BodyEdits& edits) {
+  const std::vector<Splice> splices = edits.Splices();
+  const std::string edited = Forwarded(body, splices);
+  EXPECT_EQ(SplicedSize(body.size(), splices), edited.size());
+  return edited;
+}
+
+TEST(BodyEdits, RewriteTheModelAndAddFields) {
+  struct Case {
+    std::string body, edited;
+  };
+  BodyReader reader;
+  model::Request request;
+  for (const Case& c :
+       {Case{R"({"model" : "m","prompt":"model"})",
+             R"({"kv_transfer_params":{"a":1},"model" : "x\"y","prompt":"model"})"},
+        Case{R"( { "kv_transfer_params":1, "prompt":"p","model":"\u006d" } )",
+             R"( {"kv_transfer_params":{"a":1}, "prompt":"p","model":"x\"y" } )"},
+        Case{R"({"kv_transfer_params":1,"mod\u0065l":null,"model":"m","kv_transfer_params":2,)"
+             R"("model":"n"})",
+             R"({"kv_transfer_params":{"a":1},"mod\u0065l":"x\"y","model":"x\"y",)"
+             R"("model":"x\"y"})"},
+        Case{R"({"x":{"model":"m"},"model":[1]})",
+             R"({"kv_transfer_params":{"a":1},"x":{"model":"m"},"model":"x\"y"})"}}) {
+    BodyEdits edits;
+    const auto read = reader.Read(Route{}, c.body, &request, &edits);
+    ASSERT_TRUE(read) << read.error().message;
+    ASSERT_TRUE(edits.RewriteModel("another"));
+    EXPECT_TRUE(edits.RewriteModel("x\"y"));
+    EXPECT_TRUE(edits.AddField("kv_transfer_params", R"({"a":1})"));
+    EXPECT_EQ(Edited(c.body, edits), c.edited);
+  }
+}
+
+TEST(BodyEdits, LeaveWhatHasNoPlaceForThem) {
+  BodyReader reader;
+  model::Request request;
+  BodyEdits edits;
+  for (const std::string& body :
+       {std::string("[1]"), std::string(), std::string("\0\0\0\0\1", 5)}) {
+    ASSERT_TRUE(reader.Read(Route{}, body, &request, &edits));
+    EXPECT_FALSE(edits.RewriteModel("x"));
+    EXPECT_FALSE(edits.AddField("a", "1"));
+    EXPECT_EQ(Edited(body, edits), body);
+  }
+  for (const auto& [body, edited] : {std::pair<std::string, std::string>{"{}", R"({"a":1,"b":2})"},
+                                     {R"({"kv_transfer_params":0})", R"({"a":1,"b":2})"}}) {
+    ASSERT_TRUE(reader.Read(Route{}, body, &request, &edits));
+    EXPECT_FALSE(edits.RewriteModel("x"));
+    EXPECT_TRUE(edits.AddField("a", "1"));
+    EXPECT_TRUE(edits.AddField("b", "2"));
+    EXPECT_EQ(Edited(body, edits), edited);
+  }
+  std::string many = "{\"model\":\"m\"";
+  for (int i = 0; i < 16; ++i) many += ",\"model\":\"m\"";
+  const auto read = reader.Read(Route{}, many + "}", &request, &edits);
+  ASSERT_FALSE(read);
+  EXPECT_EQ(read.error().code, "duplicate_field");
+  EXPECT_EQ(read.error().param, "model");
+  EXPECT_FALSE(edits.RewriteModel("x"));
 }
 
 TEST(BodyReader, ModelNamesAreOfAReasonableLength) {

@@ -19,6 +19,9 @@ using Kind = JsonScanner::Kind;
 constexpr size_t kKeptScratchBytes = 64 << 10;
 constexpr size_t kKeptParts = 4096;
 constexpr size_t kIdsPerPart = 4096;
+constexpr std::string_view kPromptsExpected =
+    "a string, an array of strings, an array of token ids or an array of such arrays";
+constexpr std::string_view kTokenIdsExpected = "an array of token ids or an array of such arrays";
 constexpr size_t kMaxShownBytes = 40;  // of a wrong value, in an error
 
 // llm-d's defaults: a picture of 640x360 at 1,024 pixels a token; ten seconds of video at two
@@ -79,17 +82,22 @@ void PromptReader::Reset() {
   error_.reset();
 }
 
-bool PromptReader::ReadField(std::string_view name, Shape shape, size_t section,
-                             JsonScanner& json) {
+void PromptReader::Open(std::string_view name, size_t section) {
   section_ = &sections_[section];
   part_count_ -= section_->parts.size();
   section_->parts.clear();
   section_->extra_tokens = 0;
   section_->messages = 0;
-  section_->present = json.Peek() != Kind::kNull;
+  section_->present = true;
   field_ = name;
   index_.reset();
   starts_sequence_ = false;
+}
+
+bool PromptReader::ReadField(std::string_view name, Shape shape, size_t section,
+                             JsonScanner& json) {
+  Open(name, section);
+  section_->present = json.Peek() != Kind::kNull;
   return section_->present ? ReadValue(shape, json) : json.Skip();
 }
 
@@ -108,8 +116,13 @@ bool PromptReader::ReadValue(Shape shape, JsonScanner& json) {
       if (kind == Kind::kString) return ReadText(json);
       if (kind == Kind::kArray) return ReadMessages(json);
       return WrongType("a string or an array of input items", json);
+    case Shape::kTokenIds:
+      if (kind == Kind::kArray) return ReadPrompts(json, shape);
+      return WrongType(kTokenIdsExpected, json);
     case Shape::kPrompts:
-      return ReadPrompts(json);
+      if (kind == Kind::kString) return ReadText(json);
+      if (kind == Kind::kArray) return ReadPrompts(json, shape);
+      return WrongType(kPromptsExpected, json);
     case Shape::kTexts:
       return ReadTexts(json);
   }
@@ -251,18 +264,15 @@ bool PromptReader::ReadText(JsonScanner& json) {
   return true;
 }
 
-bool PromptReader::ReadPrompts(JsonScanner& json) {
-  constexpr std::string_view kExpected =
-      "a string, an array of strings, an array of token ids or an array of such arrays";
-  if (json.Peek() == Kind::kString) return ReadText(json);
-  if (json.Peek() != Kind::kArray) return WrongType(kExpected, json);
+// An array that is a prompt of token ids or holds several prompts.
+bool PromptReader::ReadPrompts(JsonScanner& json, Shape shape) {
   std::optional<Kind> kind;  // of all elements, as of the first
   index_ = 0;
   for (json.EnterArray(); json.NextElement(); ++*index_) {
     const Kind found = json.Peek();
     if (!kind) kind = found;
     if (found != kind) return WrongType("an element like those before it", json);
-    if (found == Kind::kString) {
+    if (found == Kind::kString && shape == Shape::kPrompts) {
       StartSequence();
       if (!ReadText(json)) return false;
     } else if (found == Kind::kArray) {
@@ -272,7 +282,7 @@ bool PromptReader::ReadPrompts(JsonScanner& json) {
       if (!ReadTokenId(found, json)) return false;
     }
   }
-  if (!ids_.empty()) FlushIds();
+  EndTokenIds();
   return json.ok();
 }
 
@@ -298,9 +308,17 @@ bool PromptReader::ReadTokenId(Kind kind, JsonScanner& json) {
   if (!is_id || id > UINT32_MAX) {
     return Refuse(kExpected, "the number " + std::string(text.substr(0, kMaxShownBytes)), {});
   }
-  if (ids_.size() == kIdsPerPart) FlushIds();
-  ids_.push_back(static_cast<uint32_t>(id));
+  AddTokenId(static_cast<uint32_t>(id));
   return true;
+}
+
+void PromptReader::AddTokenId(uint32_t id) {
+  if (ids_.size() == kIdsPerPart) FlushIds();
+  ids_.push_back(id);
+}
+
+void PromptReader::EndTokenIds() {
+  if (!ids_.empty()) FlushIds();
 }
 
 void PromptReader::FlushIds() {
@@ -336,6 +354,28 @@ size_t PromptReader::Add(std::string_view bytes) {
   ++part_count_;
   section_->parts.push_back({bytes, std::exchange(starts_sequence_, false)});
   return section_->parts.size() - 1;
+}
+
+uint64_t PromptReader::CoverTokens(size_t section, uint64_t offset, uint64_t length,
+                                   std::string_view hash) {
+  const std::vector<model::PromptPart>& parts = sections_[section].parts;
+  const XXH128_hash_t bits = XXH3_128bits(hash.data(), hash.size());
+  std::array<uint32_t, 4> words;
+  std::memcpy(words.data(), &bits, sizeof(words));
+  uint64_t at = offset;
+  for (size_t i = offset / kIdsPerPart; i < parts.size(); ++i) {  // all but the last are full
+    const uint64_t begin = i * kIdsPerPart;
+    if (at < begin) break;  // the part before was no full one: several sequences
+    const uint64_t end = begin + parts[i].bytes.size() / sizeof(uint32_t);
+    // FlushIds packed them into scratch, which is ours.
+    auto* const ids = const_cast<char*>(parts[i].bytes.data());
+    for (; at < end && at - offset < length; ++at) {
+      std::memcpy(ids + (at - begin) * sizeof(uint32_t), &words[(at - offset) % 4],
+                  sizeof(uint32_t));
+    }
+    if (at < end) break;
+  }
+  return at;
 }
 
 void PromptReader::AddData(std::string_view data) {

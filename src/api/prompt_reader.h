@@ -33,6 +33,7 @@ enum class Shape : uint8_t {
   kContent,   // a string, or an array of strings and content blocks
   kMessages,  // an array of messages
   kInput,     // a string, or an array of messages and other items (OpenAI responses)
+  kTokenIds,  // an array of token ids, or of arrays of them
   kPrompts,   // a string, an array of them, token ids, or an array of arrays of token ids
   kTexts,     // a string or an object with content, or an array of those: a sequence each
 };
@@ -52,6 +53,17 @@ class PromptReader {
   // (error() says which) or is not valid JSON (json knows).
   bool ReadField(std::string_view name, Shape shape, size_t section, wire::JsonScanner& json);
   const std::optional<ApiError>& error() const { return error_; }
+
+  // The same by hand, for what is no JSON: opens the section as the field `name`, empty; adds to
+  // the section opened last. What is added must stay until Reset.
+  void Open(std::string_view name, size_t section);
+  void AddText(std::string_view text) { Add(text); }
+  void AddTokenId(uint32_t id);
+  void EndTokenIds();
+
+  // Puts `hash` in place of the token ids [offset, offset + length) of a section that holds one
+  // sequence of them, as far as it goes. Returns the end of what was replaced.
+  uint64_t CoverTokens(size_t section, uint64_t offset, uint64_t length, std::string_view hash);
 
   // The sections whose fields were there, and not null, as bits.
   uint32_t present() const;
@@ -84,7 +96,7 @@ class PromptReader {
   bool ReadBlock(wire::JsonScanner& json);
   bool ReadMedia(Media media, wire::JsonScanner& json);
   bool ReadText(wire::JsonScanner& json);
-  bool ReadPrompts(wire::JsonScanner& json);
+  bool ReadPrompts(wire::JsonScanner& json, Shape shape);
   bool ReadTokenIds(wire::JsonScanner& json);
   void FlushIds();
   bool ReadTokenId(wire::JsonScanner::Kind kind, wire::JsonScanner& json);

@@ -33,7 +33,7 @@ std::string RenderError(const ApiError& error, model::Api api) {
   std::string out;
   wire::JsonWriter json(&out);
   json.BeginObject();
-  if (api == model::Api::kMessages) {
+  if (api == model::Api::kMessages || api == model::Api::kCountTokens) {
     json.Field("type", "error").Key("error").BeginObject();
     json.Field("type", AnthropicType(error.status)).Field("message", error.message);
   } else {

@@ -8,10 +8,12 @@
 #include <cstdint>
 #include <expected>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "api/parsers.h"
 #include "model/request.h"
 
 namespace penstock::api {
@@ -25,12 +27,13 @@ struct ApiError {
   std::string_view param;  // the field, or ""
 };
 
-// {"error":{"message":...,"type":...,"param":...,"code":...}}; for Api::kMessages Anthropic's
+// {"error":{"message":...,"type":...,"param":...,"code":...}}; for Api::kMessages and kCountTokens
+// Anthropic's
 // {"type":"error","error":{"type":...,"message":...}}. Valid JSON whatever bytes the message holds.
 std::string RenderError(const ApiError& error, model::Api api);
 
-// POST routes by path ("/v1/chat/completions", also without /v1, and /v2/rerank; a query does not
-// matter, and escapes are what they stand for, as in engines); kOther for the rest.
+// POST routes of the gateway: ParserSet::Default() by whole paths ("/v1/chat/completions", also
+// without /v1, and /v2/rerank).
 model::Api ClassifyPath(std::string_view path);
 
 // Bytes [begin, end) of the body are replaced by `text`.
@@ -44,6 +47,42 @@ struct Splice {
 // overlap.
 std::vector<std::string_view> ApplySplices(std::string_view body,
                                            const std::vector<Splice>& splices);
+
+// The size of the body with its splices applied.
+size_t SplicedSize(size_t body_bytes, const std::vector<Splice>& splices);
+
+// What may be edited in a body that was read, for as long as the request lives.
+//
+// THREADS: belongs to its request.
+class BodyEdits {
+ public:
+  // Every "model" at the top level, as whichever the engine takes, gets this value. A later call
+  // takes the place of an earlier one. False, and nothing is done, when the body names no model or
+  // is no JSON text of its own (gRPC).
+  bool RewriteModel(std::string_view model);
+  // The object gets one more field. REQUIRES: `json` is one valid JSON value, and the field is none
+  // of the body's: kv_transfer_params, of which every other is cut. False, and nothing is done,
+  // when the body is no JSON object of its own.
+  bool AddField(std::string_view name, std::string_view json);
+
+  // All edits, sorted, without overlaps; those of Read, too.
+  std::vector<Splice> Splices() const;
+
+ private:
+  friend class BodyReader;
+  void Clear();
+
+  struct Span {
+    size_t begin, end;
+  };
+
+  std::vector<Splice> cuts_;
+  std::vector<Span> models_;          // the values
+  std::optional<std::string> model_;  // with its quotes
+  std::optional<size_t> inside_;      // behind the bracket that opens the object
+  bool has_fields_ = false;           // the object is not empty once the cuts are made
+  std::string fields_;                // those added, with a comma between them
+};
 
 // What was read without an error is one JSON object by RFC 8259 from its first byte to its last,
 // fields that are none of ours included, in valid UTF-8, at most 512 levels deep. So no engine sees
@@ -60,18 +99,25 @@ class BodyReader {
   BodyReader();
   ~BodyReader();
 
-  // Fills request->{api, model, stream, max_output_tokens, cache_salt, extra_tokens, body_bytes,
-  // prompt}. request->prompt points into `body` and this reader's scratch: valid until the next
-  // Read. `splices` gets what must be cut: every kv_transfer_params at the top level (only the
-  // router may set it). For kOther only "model" is read, and kept when it is a string; a body that
-  // does not begin like a JSON object is passed unread.
+  // Reads what came by a route of ParserSet. Fills request->{api, model, stream, max_output_tokens,
+  // cache_salt, extra_tokens, body_bytes, prompt}. request->prompt points into `body` and this
+  // reader's scratch: valid until the next Read. `edits` begins with what must be cut: every
+  // kv_transfer_params at the top level, and in sampling_params.extra_args of kVllmGenerate (only
+  // the router may set it). For kOther and kCountTokens only "model" is read, and kept when it is a
+  // string; a body that does not begin like a JSON object is passed unread. What computes no KV
+  // cache, renders and images, is held to its required fields but has no prompt.
   //
   // Errors (400), with the code: invalid_utf8 and invalid_json (with the byte offset),
   // nesting_too_deep, invalid_value (a model's name above 1024 bytes), invalid_type (names field,
-  // expected and found type), missing_field ("model" for all but kTokenize and kOther; "messages",
-  // "prompt", "input", ...), duplicate_field (kv_transfer_params above 16 times). Of the fields
+  // expected and found type), missing_field ("model" for all but kTokenize, kConversations,
+  // kVllmGenerate, kSglangGenerate, kCountTokens and kOther; "messages", "prompt", "input", ...),
+  // duplicate_field (kv_transfer_params or model above 16 times). Of the fields
   // inside of messages only those are held to their type without which the message cannot be read;
   // the rest is the engine's to judge.
+  std::expected<void, ApiError> Read(const Route& route, const std::string& body,
+                                     model::Request* request, BodyEdits* edits);
+
+  // So for a JSON text whose API is known; only the cuts come back.
   std::expected<void, ApiError> Read(model::Api api, const std::string& body,
                                      model::Request* request, std::vector<Splice>* splices);
 

@@ -25,6 +25,7 @@ TEST(RenderError, SpeaksAnthropic) {
   EXPECT_EQ(render(429), R"({"type":"error","error":{"type":"rate_limit_error","message":"m"}})");
   EXPECT_EQ(render(400),
             R"({"type":"error","error":{"type":"invalid_request_error","message":"m"}})");
+  EXPECT_EQ(RenderError({.message = "m"}, Api::kCountTokens), render(400));
   EXPECT_EQ(render(502), R"({"type":"error","error":{"type":"api_error","message":"m"}})");
 }
 
@@ -39,11 +40,15 @@ TEST(ClassifyPath, KnowsTheRoutes) {
   EXPECT_EQ(ClassifyPath("/v1/rerank"), Api::kRerank);
   EXPECT_EQ(ClassifyPath("/v2/rerank"), Api::kRerank);
   EXPECT_EQ(ClassifyPath("/score"), Api::kScore);
+  EXPECT_EQ(ClassifyPath("/v1/chat/completions/render"), Api::kChatRender);
+  EXPECT_EQ(ClassifyPath("/v1/messages/count_tokens"), Api::kCountTokens);
+  EXPECT_EQ(ClassifyPath("/v1/images/generations"), Api::kImages);
+  EXPECT_EQ(ClassifyPath("/inference/v1/generate"), Api::kVllmGenerate);
   EXPECT_EQ(ClassifyPath("/v1/chat%2Fcompletion%73?x=1"), Api::kChatCompletions);
   for (std::string_view other :
        {"", "/v1/completions%3Fx", "/v1/completion%2573", "/", "/v1", "/v1/",
-        "/v1/chat/completions/", "/v1/chat/completions/render", "/v1/messages/count_tokens",
-        "/v2/chat/completions", "/generate", "/v1/v1/completions"}) {
+        "/v1/chat/completions/", "/v2/chat/completions", "/generate", "/v1/v1/completions",
+        "/v1/detokenize", "completions", "//v1/completions"}) {
     EXPECT_EQ(ClassifyPath(other), Api::kOther) << other;
   }
 }

@@ -1,27 +1,11 @@
 #include <algorithm>
-#include <iterator>
-#include <string>
 
+#include "api/parsers.h"
 #include "api/request.h"
 #include "core/text.h"
 
 namespace penstock::api {
 namespace {
-
-struct Route {
-  std::string_view path;  // without /v1
-  model::Api api;
-};
-constexpr Route kRoutes[] = {
-    {"/chat/completions", model::Api::kChatCompletions},
-    {"/completions", model::Api::kCompletions},
-    {"/responses", model::Api::kResponses},
-    {"/embeddings", model::Api::kEmbeddings},
-    {"/messages", model::Api::kMessages},
-    {"/tokenize", model::Api::kTokenize},
-    {"/rerank", model::Api::kRerank},
-    {"/score", model::Api::kScore},
-};
 
 // The destination header has relatives (-subset, -served): the whole family is the router's.
 constexpr std::string_view kDestinationFamily = "x-gateway-destination-endpoint";
@@ -53,13 +37,7 @@ constexpr std::string_view kControlHeaders[] = {
 }  // namespace
 
 model::Api ClassifyPath(std::string_view path) {
-  path = path.substr(0, path.find_first_of("?#"));
-  std::string decoded;
-  if (path.find('%') != std::string_view::npos) path = decoded = PercentDecoded(path);
-  if (path == "/v2/rerank") return model::Api::kRerank;
-  if (path.starts_with("/v1/")) path.remove_prefix(3);
-  const auto* const route = std::ranges::find(kRoutes, path, &Route::path);
-  return route == std::end(kRoutes) ? model::Api::kOther : route->api;
+  return ParserSet::Default().FindWhole(path)->api;  // a passthrough parser is among them
 }
 
 bool IsControlHeader(std::string_view name) {

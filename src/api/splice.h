@@ -11,13 +11,16 @@
 namespace penstock::api {
 
 // Told every field of the object in order, as the offsets of its key's first quote and of the byte
-// behind its value. Neighbours that are cut make one splice.
+// behind its value. Neighbours that are cut make one splice. Splices of what is inside of a value
+// that stays may be added between the two calls for it.
 class FieldCutter {
  public:
   explicit FieldCutter(std::vector<Splice>* splices) : splices_(splices) {}
-  void Keep(size_t key_begin, size_t value_end);
+  void Keep(size_t key_begin);
+  void Kept(size_t value_end) { last_end_ = value_end; }
   void Cut(size_t key_begin, size_t value_end);
   void Finish();  // after the last field
+  bool keeps_one() const { return keeps_one_; }
 
  private:
   void Close(size_t end);

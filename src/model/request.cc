@@ -24,6 +24,22 @@ std::string_view ApiName(Api api) {
       return "rerank";
     case Api::kScore:
       return "score";
+    case Api::kChatRender:
+      return "chat_render";
+    case Api::kCompletionRender:
+      return "completion_render";
+    case Api::kCountTokens:
+      return "count_tokens";
+    case Api::kConversations:
+      return "conversations";
+    case Api::kImages:
+      return "images";
+    case Api::kVllmGenerate:
+      return "vllm_generate";
+    case Api::kVllmEmbed:
+      return "vllm_embed";
+    case Api::kSglangGenerate:
+      return "sglang_generate";
     case Api::kOther:
       return "other";
   }

@@ -24,7 +24,15 @@ enum class Api : uint8_t {
   kTokenize,
   kRerank,
   kScore,
-  kOther,  // passed through; no prompt is read
+  kChatRender,        // what a chat would send to the engine: nothing is generated
+  kCompletionRender,  // so for a completion
+  kCountTokens,       // Anthropic; passed like kOther
+  kConversations,
+  kImages,
+  kVllmGenerate,    // token ids in and out, over HTTP or gRPC
+  kVllmEmbed,       // gRPC
+  kSglangGenerate,  // SGLang's own
+  kOther,           // passed through; no prompt is read
 };
 std::string_view ApiName(Api api);  // "chat_completions", ... for metrics and logs
 

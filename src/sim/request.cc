@@ -336,7 +336,7 @@ Problem ReadPrompt(const json::object& body, Job* job) {
       return ReadRerank(body, job);
     case Api::kScore:
       return ReadScore(body, job);
-    case Api::kOther:
+    default:
       break;
   }
   return HttpError{404, "NotFoundError", "Not Found"};
