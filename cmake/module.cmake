@@ -1,9 +1,9 @@
-# penstock_module(NAME [DEPS other modules...] [LIBS external libraries...])
+# penstock_module(NAME [DEPS other modules...] [LIBS external libraries...] [TEST_LIBS what only its tests link...])
 #
 # Makes the library penstock_NAME from src/NAME/**/*.cc and, when tests are on, the test program NAME_test from
 # src/NAME/**/*_test.cc. A module without .cc files becomes an interface library.
 function(penstock_module name)
-  cmake_parse_arguments(ARG "" "" "DEPS;LIBS" ${ARGN})
+  cmake_parse_arguments(ARG "" "" "DEPS;LIBS;TEST_LIBS" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.cc)
   set(tests ${sources})
   list(FILTER sources EXCLUDE REGEX "_test\\.cc$")
@@ -24,7 +24,7 @@ function(penstock_module name)
   if(PENSTOCK_TESTS AND tests AND (NOT PENSTOCK_TEST_MODULES OR name IN_LIST PENSTOCK_TEST_MODULES))
     add_executable(${name}_test ${tests})
     target_link_libraries(${name}_test PRIVATE penstock_${name} GTest::gtest_main GTest::gmock
-                          ${RAPIDCHECK_LIBRARY})
+                          ${RAPIDCHECK_LIBRARY} ${ARG_TEST_LIBS})
     target_compile_definitions(${name}_test PRIVATE
       PENSTOCK_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
     add_test(NAME ${name} COMMAND ${name}_test WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})

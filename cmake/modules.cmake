@@ -2,7 +2,7 @@
 include(${CMAKE_SOURCE_DIR}/cmake/embed.cmake)
 include(${CMAKE_SOURCE_DIR}/cmake/proto.cmake)
 
-penstock_proto(proto/health.proto)
+penstock_proto(proto/health.proto proto/vllm_engine.proto)
 
 penstock_module(core)
 penstock_module(wire DEPS core LIBS simdjson::simdjson yaml-cpp)
@@ -12,7 +12,7 @@ penstock_module(config DEPS core wire model LIBS fmt::fmt)
 penstock_module(net DEPS core telemetry)
 penstock_module(http DEPS core wire telemetry net)
 penstock_module(grpc DEPS core telemetry net LIBS penstock_proto fmt::fmt nghttp2)
-penstock_module(api DEPS core wire model)
+penstock_module(api DEPS core wire model TEST_LIBS penstock_proto)
 penstock_module(kvcache DEPS core model LIBS xxhash)
 penstock_module(engine DEPS core model config wire LIBS xxhash)
 file(GLOB profiles CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/profiles/*.yaml

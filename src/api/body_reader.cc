@@ -5,6 +5,7 @@
 #include <cmath>
 #include <optional>
 
+#include "api/grpc_body.h"
 #include "api/media_marks.h"
 #include "api/prompt_reader.h"
 #include "api/request.h"
@@ -34,6 +35,8 @@ constexpr size_t kMaxKeyBytes = 192;
 // True for what a JSON parser that guesses the encoding, as Python's does, would take for an
 // object: '{' behind white space, a byte order mark or the zero bytes of UTF-16 and UTF-32.
 bool LooksLikeObject(std::string_view body) {
+  // A gRPC message of 31 KiB or 8 MiB begins with the zeros of UTF-32, too; a tag is never zero.
+  if (body.size() > 5 && body[0] == 0 && body[1] == 0 && body[5] != 0) return false;
   for (std::string_view mark : {"\xEF\xBB\xBF", "\xFF\xFE", "\xFE\xFF"}) {
     if (body.starts_with(mark)) body.remove_prefix(mark.size());
   }
@@ -81,6 +84,10 @@ struct BodyReader::Impl {
 
   void Start(Api of, size_t body_bytes, model::Request* into, BodyEdits* edits_into);
   void Finish();
+  std::expected<void, ApiError> ReadText(std::string_view text);
+  std::expected<void, ApiError> ReadVllm(std::string_view message);
+  std::expected<void, ApiError> ReadVertex(std::string_view message);
+  static Api ApiOfText(std::string_view text);
   std::expected<void, ApiError> ReadObject();
   // Reads the fields of an object: Impl::*read for those that stay, the router's are cut.
   bool ReadFields(bool (Impl::*read)(std::string_view, JsonScanner&), size_t level,
@@ -117,19 +124,67 @@ std::expected<void, ApiError> BodyReader::Read(Api api, const std::string& body,
 std::expected<void, ApiError> BodyReader::Read(const Route& route, const std::string& body,
                                                model::Request* request, BodyEdits* edits) {
   impl_->Start(route.api, body.size(), request, edits);
-  if (impl_->rules.is_passed && !LooksLikeObject(body)) return {};
-  if (!simdjson::validate_utf8(body.data(), body.size())) {
+  auto read = route.framing == Framing::kVllm     ? impl_->ReadVllm(body)
+              : route.framing == Framing::kVertex ? impl_->ReadVertex(body)
+                                                  : impl_->ReadText(body);
+  if (!read) edits->Clear();
+  return read;
+}
+
+std::expected<void, ApiError> BodyReader::Impl::ReadText(std::string_view text) {
+  if (rules.is_passed && !LooksLikeObject(text)) return {};
+  if (!simdjson::validate_utf8(text.data(), text.size())) {
     return Refuse("invalid_utf8", "the body is not valid UTF-8 at byte " +
-                                      std::to_string(wire::ValidUtf8Length(body)));
+                                      std::to_string(wire::ValidUtf8Length(text)));
   }
-  impl_->body = body;
-  auto read = impl_->ReadObject();
-  if (!read) {
-    edits->Clear();
-    return read;
-  }
-  impl_->Finish();
+  body = text;
+  auto read = ReadObject();
+  if (read) Finish();
+  return read;
+}
+
+std::expected<void, ApiError> BodyReader::Impl::ReadVllm(std::string_view message) {
+  auto read = ReadVllmRequest(api, message, &prompt, &marks);
+  if (!read) return std::unexpected(std::move(read.error()));
+  request->stream = read->stream;
+  max_tokens = read->max_tokens;
+  edits->cuts_ = std::move(read->cuts);
+  FixLengths(message, nullptr, &edits->cuts_);
+  Finish();
   return {};
+}
+
+std::expected<void, ApiError> BodyReader::Impl::ReadVertex(std::string_view message) {
+  const auto place = FindHttpBody(message);
+  if (!place) return std::unexpected(place.error());
+  if (api == Api::kOther) {
+    api = request->api = ApiOfText(place->data);
+    rules = RulesOf(api);
+  }
+  auto read = ReadText(place->data);
+  if (!read) return read;
+  for (Splice& cut : edits->cuts_) {
+    cut.begin += place->data_begin;
+    cut.end += place->data_begin;
+  }
+  FixLengths(message, &*place, &edits->cuts_);
+  edits->models_.clear();
+  edits->inside_.reset();
+  return {};
+}
+
+// A text that has input and no messages asks for a response.
+Api BodyReader::Impl::ApiOfText(std::string_view text) {
+  JsonScanner json(text);
+  bool has_input = false;
+  JsonString key;
+  std::string buffer;
+  for (json.EnterObject(); json.NextField(&key) && json.Skip();) {
+    const std::string_view name = KeyText(key, &buffer);
+    if (name == "messages") return Api::kChatCompletions;
+    has_input = has_input || name == "input";
+  }
+  return has_input ? Api::kResponses : Api::kChatCompletions;
 }
 
 void BodyReader::Impl::Start(Api of, size_t body_bytes, model::Request* into,
@@ -228,8 +283,8 @@ bool BodyReader::Impl::ReadField(std::string_view key, JsonScanner& json) {
       max_tokens = 0;
       return ReadNested(&Impl::ReadSamplingField, 1, json);
     }
-    if (key == "features") return marks.ReadFeatures(json);
-    if (key == "extra_key") return ReadExtraKey(json);
+    if (key == "features" && api == Api::kVllmGenerate) return marks.ReadFeatures(json);
+    if (key == "extra_key" && api == Api::kSglangGenerate) return ReadExtraKey(json);
   }
   for (const PromptField& field : rules.fields) {
     // `key` may be gone by the time an error is made of it; the table's name stays.

@@ -13,6 +13,7 @@ namespace {
 using model::Api;
 
 constexpr std::string_view kHttpAndH2c[] = {"http", "h2c"};
+constexpr std::string_view kH2c[] = {"h2c"};
 
 struct KindRow {
   ParserKind kind;
@@ -24,6 +25,8 @@ constexpr KindRow kKinds[] = {
     {ParserKind::kAnthropic, "anthropic-parser", kHttpAndH2c},
     {ParserKind::kVllmHttp, "vllmhttp-parser", kHttpAndH2c},
     {ParserKind::kSglangHttp, "sglanghttp-parser", kHttpAndH2c},
+    {ParserKind::kVllmGrpc, "vllmgrpc-parser", kH2c},
+    {ParserKind::kVertexAi, "vertexai-parser", kH2c},
     {ParserKind::kPassthrough, "passthrough-parser", {}},
 };
 
@@ -39,9 +42,16 @@ std::string_view PathOf(std::string_view target, std::string* decoded) {
 
 struct ParserSet::Claim {
   enum class Match : uint8_t {
-    kSuffix,  // the path ends so
-    kWhole,   // it is all of the path
+    kSuffix,   // the path ends so
+    kWhole,    // it is all of the path
+    kMethods,  // the path up to its last slash ends so
   };
+  bool Matches(std::string_view target) const {
+    if (match == Match::kWhole) return target == path;
+    if (match == Match::kMethods) target = target.substr(0, target.rfind('/') + 1);
+    return target.ends_with(path);
+  }
+
   std::string_view path;
   Api api;
   Match match = Match::kSuffix;
@@ -71,6 +81,19 @@ std::span<const ParserSet::Claim> ParserSet::ClaimsOf(ParserKind kind) {
   };
   static constexpr Claim kVllmHttp[] = {{"inference/v1/generate", Api::kVllmGenerate}};
   static constexpr Claim kSglangHttp[] = {{"/generate", Api::kSglangGenerate, Match::kWhole}};
+  // Other methods of the two services are passed as they are.
+  static constexpr Claim kVllmGrpc[] = {
+      {"vllm.grpc.engine.VllmEngine/Generate", Api::kVllmGenerate, Match::kSuffix, Framing::kVllm},
+      {"vllm.grpc.engine.VllmEngine/Embed", Api::kVllmEmbed, Match::kSuffix, Framing::kVllm},
+      {"vllm.grpc.engine.VllmEngine/", Api::kOther, Match::kMethods, Framing::kNone, false},
+  };
+  static constexpr Claim kVertexAi[] = {
+      {"PredictionService/ChatCompletions", Api::kChatCompletions, Match::kSuffix,
+       Framing::kVertex},
+      {"PredictionService/StreamRawPredict", Api::kOther, Match::kSuffix, Framing::kVertex},
+      {"PredictionService/RawPredict", Api::kOther, Match::kSuffix, Framing::kVertex},
+      {"PredictionService/", Api::kOther, Match::kMethods, Framing::kNone, false},
+  };
   switch (kind) {
     case ParserKind::kOpenAi:
       return kOpenAi;
@@ -80,6 +103,10 @@ std::span<const ParserSet::Claim> ParserSet::ClaimsOf(ParserKind kind) {
       return kVllmHttp;
     case ParserKind::kSglangHttp:
       return kSglangHttp;
+    case ParserKind::kVllmGrpc:
+      return kVllmGrpc;
+    case ParserKind::kVertexAi:
+      return kVertexAi;
     case ParserKind::kPassthrough:
       break;
   }
@@ -129,10 +156,8 @@ std::optional<Route> ParserSet::Find(std::string_view path) const {
   path = PathOf(path, &decoded);
   const Entry* best = nullptr;
   for (const Entry& entry : entries_) {
-    const std::string_view claimed = entry.claim->path;
-    const bool matches =
-        entry.claim->match == Claim::Match::kWhole ? path == claimed : path.ends_with(claimed);
-    if (matches && (best == nullptr || claimed.size() > best->claim->path.size())) best = &entry;
+    if (!entry.claim->Matches(path)) continue;
+    if (best == nullptr || entry.claim->path.size() > best->claim->path.size()) best = &entry;
   }
   return RouteOf(best);
 }

@@ -19,6 +19,8 @@ enum class ParserKind : uint8_t {
   kAnthropic,
   kVllmHttp,  // everything of kOpenAi besides its own
   kSglangHttp,
+  kVllmGrpc,
+  kVertexAi,
   kPassthrough,  // whatever no parser before it claims
 };
 // llm-d's plugin type: "openai-parser", ...
@@ -30,12 +32,15 @@ std::span<const std::string_view> AppProtocols(ParserKind kind);
 
 // What the bytes of a body are.
 enum class Framing : uint8_t {
-  kNone,  // the body is the JSON text
+  kNone,    // the JSON text itself
+  kVllm,    // a gRPC message of vllm.grpc.engine
+  kVertex,  // a gRPC message of PredictionService: an HttpBody that holds the JSON text
 };
 
 // What BodyReader needs to know of a path.
 struct Route {
   ParserKind parser = ParserKind::kPassthrough;
+  // kOther within kVertex: a chat or a request for a response, whichever the JSON text is.
   model::Api api = model::Api::kOther;
   Framing framing = Framing::kNone;
   // False: llm-d's "skip response processing". Nothing in the answer is of interest.

@@ -92,8 +92,9 @@ TEST(ParserSet, WholePathsAreReadAsTheirSuffixIs) {
 }
 
 TEST(Parsers, HaveTheTypesAndProtocolsOfLlmD) {
-  for (const ParserKind kind : {ParserKind::kOpenAi, ParserKind::kAnthropic, ParserKind::kVllmHttp,
-                                ParserKind::kSglangHttp, ParserKind::kPassthrough}) {
+  for (const ParserKind kind :
+       {ParserKind::kOpenAi, ParserKind::kAnthropic, ParserKind::kVllmHttp, ParserKind::kSglangHttp,
+        ParserKind::kVllmGrpc, ParserKind::kVertexAi, ParserKind::kPassthrough}) {
     EXPECT_EQ(ParserOfType(ParserType(kind)), kind);
     EXPECT_EQ(AppProtocols(kind).empty(), kind == ParserKind::kPassthrough);
   }

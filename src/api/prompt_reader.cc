@@ -72,6 +72,7 @@ void PromptReader::Reset() {
     section.extra_tokens = 0;
     section.messages = 0;
     section.present = false;
+    section.holds_ids = false;
   }
   ids_.clear();
   section_ = nullptr;
@@ -89,6 +90,8 @@ void PromptReader::Open(std::string_view name, size_t section) {
   section_->extra_tokens = 0;
   section_->messages = 0;
   section_->present = true;
+  section_->holds_ids = false;
+  ids_.clear();
   field_ = name;
   index_.reset();
   starts_sequence_ = false;
@@ -326,6 +329,7 @@ void PromptReader::FlushIds() {
   auto* const packed = static_cast<char*>(scratch_.allocate(bytes + 1, 1));
   if (bytes > 0) std::memcpy(packed, ids_.data(), bytes);
   ids_.clear();
+  section_->holds_ids = true;
   Add({packed, bytes});
 }
 
@@ -358,6 +362,7 @@ size_t PromptReader::Add(std::string_view bytes) {
 
 uint64_t PromptReader::CoverTokens(size_t section, uint64_t offset, uint64_t length,
                                    std::string_view hash) {
+  if (!sections_[section].holds_ids) return offset;
   const std::vector<model::PromptPart>& parts = sections_[section].parts;
   const XXH128_hash_t bits = XXH3_128bits(hash.data(), hash.size());
   std::array<uint32_t, 4> words;
@@ -367,7 +372,7 @@ uint64_t PromptReader::CoverTokens(size_t section, uint64_t offset, uint64_t len
     const uint64_t begin = i * kIdsPerPart;
     if (at < begin) break;  // the part before was no full one: several sequences
     const uint64_t end = begin + parts[i].bytes.size() / sizeof(uint32_t);
-    // FlushIds packed them into scratch, which is ours.
+    // FlushIds packed them into scratch, which is ours to write to.
     auto* const ids = const_cast<char*>(parts[i].bytes.data());
     for (; at < end && at - offset < length; ++at) {
       std::memcpy(ids + (at - begin) * sizeof(uint32_t), &words[(at - offset) % 4],

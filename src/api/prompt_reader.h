@@ -61,8 +61,8 @@ class PromptReader {
   void AddTokenId(uint32_t id);
   void EndTokenIds();
 
-  // Puts `hash` in place of the token ids [offset, offset + length) of a section that holds one
-  // sequence of them, as far as it goes. Returns the end of what was replaced.
+  // Puts `hash` in place of the token ids [offset, offset + length) of the section, as far as its
+  // first sequence goes; does nothing to text. Returns the end of what was replaced.
   uint64_t CoverTokens(size_t section, uint64_t offset, uint64_t length, std::string_view hash);
 
   // The sections whose fields were there, and not null, as bits.
@@ -83,6 +83,7 @@ class PromptReader {
     uint64_t extra_tokens = 0;
     size_t messages = 0;
     bool present = false;
+    bool holds_ids = false;  // its parts are token ids
   };
   enum class Media : uint8_t { kImage, kVideo, kAudio };
 

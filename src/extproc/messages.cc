@@ -7,6 +7,7 @@
 namespace penstock::extproc {
 namespace {
 
+using wire::ProtoField;
 using wire::ProtoReader;
 using wire::ProtoWriter;
 
@@ -22,11 +23,11 @@ constexpr uint64_t kOverwrite = 2;  // HeaderAppendAction.OVERWRITE_IF_EXISTS_OR
 // google.protobuf.Value: a view of its string_value or list_value, with the field's number.
 bool ReadValue(std::string_view bytes, uint32_t* kind, std::string_view* out) {
   ProtoReader fields(bytes);
-  while (fields.Next()) {
-    *kind = fields.number();
-    *out = fields.bytes();
+  for (ProtoField field; fields.Next(&field);) {
+    *kind = field.number;
+    *out = field.bytes;
   }
-  return !fields.malformed();
+  return fields.ok();
 }
 constexpr uint32_t kStringValue = 3;
 constexpr uint32_t kListValue = 6;
@@ -34,40 +35,39 @@ constexpr uint32_t kListValue = 6;
 // An entry of a map with names for keys.
 bool ReadEntry(std::string_view bytes, std::string_view* key, std::string_view* value) {
   ProtoReader fields(bytes);
-  while (fields.Next()) {
-    if (fields.number() == 1) *key = fields.bytes();
-    if (fields.number() == 2) *value = fields.bytes();
+  for (ProtoField field; fields.Next(&field);) {
+    if (field.number == 1) *key = field.bytes;
+    if (field.number == 2) *value = field.bytes;
   }
-  return !fields.malformed();
+  return fields.ok();
 }
 
 bool ReadSubset(std::string_view list, std::vector<std::string_view>* out) {
   ProtoReader values(list);
-  while (values.Next()) {
-    if (values.number() != 1) continue;
+  for (ProtoField value_field; values.Next(&value_field);) {
+    if (value_field.number != 1) continue;
     uint32_t kind = 0;
     std::string_view text;
-    if (!ReadValue(values.bytes(), &kind, &text)) return false;
+    if (!ReadValue(value_field.bytes, &kind, &text)) return false;
     if (kind == kStringValue) out->push_back(text);  // others are ignored, as llm-d does
   }
-  return !values.malformed();
+  return values.ok();
 }
 
 // config.core.v3.Metadata.
 bool ReadMetadata(std::string_view bytes, Incoming* out) {
   ProtoReader metadata(bytes);
-  while (metadata.Next()) {
-    if (metadata.number() != 1) continue;  // filter_metadata
+  for (ProtoField entry; metadata.Next(&entry);) {
+    if (entry.number != 1) continue;  // filter_metadata
     std::string_view name, fields_bytes;
-    if (!ReadEntry(metadata.bytes(), &name, &fields_bytes)) return false;
+    if (!ReadEntry(entry.bytes, &name, &fields_bytes)) return false;
     if (name != kSubsetNamespace && name != kRoutingNamespace) continue;
     ProtoReader fields(fields_bytes);
-    while (fields.Next()) {
-      if (fields.number() != 1) continue;
+    for (ProtoField field; fields.Next(&field);) {
+      if (field.number != 1) continue;
       std::string_view key, value_bytes, value;
       uint32_t kind = 0;
-      if (!ReadEntry(fields.bytes(), &key, &value_bytes) ||
-          !ReadValue(value_bytes, &kind, &value)) {
+      if (!ReadEntry(field.bytes, &key, &value_bytes) || !ReadValue(value_bytes, &kind, &value)) {
         return false;
       }
       if (name == kSubsetNamespace && key == kSubsetKey && kind == kListValue) {
@@ -77,84 +77,84 @@ bool ReadMetadata(std::string_view bytes, Incoming* out) {
         out->served = value;
       }
     }
-    if (fields.malformed()) return false;
+    if (!fields.ok()) return false;
   }
-  return !metadata.malformed();
+  return metadata.ok();
 }
 
 // config.core.v3.HeaderMap.
 bool ReadHeaderMap(std::string_view bytes, std::vector<model::HeaderView>* out) {
   ProtoReader map(bytes);
-  while (map.Next()) {
-    if (map.number() != 1) continue;
+  for (ProtoField entry; map.Next(&entry);) {
+    if (entry.number != 1) continue;
     model::HeaderView header;
     std::string_view value, raw;
-    ProtoReader fields(map.bytes());
-    while (fields.Next()) {
-      if (fields.number() == 1) header.name = fields.bytes();
-      if (fields.number() == 2) value = fields.bytes();
-      if (fields.number() == 3) raw = fields.bytes();
+    ProtoReader fields(entry.bytes);
+    for (ProtoField field; fields.Next(&field);) {
+      if (field.number == 1) header.name = field.bytes;
+      if (field.number == 2) value = field.bytes;
+      if (field.number == 3) raw = field.bytes;
     }
-    if (fields.malformed()) return false;
+    if (!fields.ok()) return false;
     header.value = raw.empty() ? value : raw;
     out->push_back(header);
   }
-  return !map.malformed();
+  return map.ok();
 }
 
 bool ReadHttpHeaders(std::string_view bytes, Incoming* out) {
   ProtoReader fields(bytes);
-  while (fields.Next()) {
-    if (fields.number() == 1 && !ReadHeaderMap(fields.bytes(), &out->headers)) return false;
-    if (fields.number() == 3) out->is_last = fields.flag();
+  for (ProtoField field; fields.Next(&field);) {
+    if (field.number == 1 && !ReadHeaderMap(field.bytes, &out->headers)) return false;
+    if (field.number == 3) out->is_last = field.value != 0;
   }
-  return !fields.malformed();
+  return fields.ok();
 }
 
 bool ReadHttpBody(std::string_view bytes, Incoming* out) {
   ProtoReader fields(bytes);
-  while (fields.Next()) {
-    if (fields.number() == 1) out->body = fields.bytes();
-    if (fields.number() == 2) out->is_last = fields.flag();
+  for (ProtoField field; fields.Next(&field);) {
+    if (field.number == 1) out->body = field.bytes;
+    if (field.number == 2) out->is_last = field.value != 0;
   }
-  return !fields.malformed();
+  return fields.ok();
 }
 
 bool ReadModes(std::string_view bytes, Incoming* out) {
   std::pair<uint32_t, uint32_t> modes{0, 0};
   ProtoReader fields(bytes);
-  while (fields.Next()) {
-    if (fields.number() == 1) modes.first = static_cast<uint32_t>(fields.varint());
-    if (fields.number() == 2) modes.second = static_cast<uint32_t>(fields.varint());
+  for (ProtoField field; fields.Next(&field);) {
+    if (field.number == 1) modes.first = static_cast<uint32_t>(field.value);
+    if (field.number == 2) modes.second = static_cast<uint32_t>(field.value);
   }
   out->body_modes = modes;
-  return !fields.malformed();
+  return fields.ok();
 }
 
-bool ReadField(const ProtoReader& field, Incoming* out) {
-  switch (field.number()) {
+bool ReadField(const ProtoField& field, Incoming* out) {
+  switch (field.number) {
     case 2:
     case 3:
       out->kind = Incoming::Kind::kHeaders;
-      out->side = field.number() == 2 ? Side::kRequest : Side::kResponse;
-      return ReadHttpHeaders(field.bytes(), out);
+      out->side = field.number == 2 ? Side::kRequest : Side::kResponse;
+      return ReadHttpHeaders(field.bytes, out);
     case 4:
     case 5:
       out->kind = Incoming::Kind::kBody;
-      out->side = field.number() == 4 ? Side::kRequest : Side::kResponse;
-      return ReadHttpBody(field.bytes(), out);
+      out->side = field.number == 4 ? Side::kRequest : Side::kResponse;
+      return ReadHttpBody(field.bytes, out);
     case 6:
     case 7:
       out->kind = Incoming::Kind::kTrailers;
-      out->side = field.number() == 6 ? Side::kRequest : Side::kResponse;
+      out->side = field.number == 6 ? Side::kRequest : Side::kResponse;
       return true;
     case 8:
-      return ReadMetadata(field.bytes(), out);
+      return ReadMetadata(field.bytes, out);
     case 10:
-      out->is_observed = field.flag();
+      out->is_observed = field.value != 0;
       return true;
     case 11:
-      return ReadModes(field.bytes(), out);
+      return ReadModes(field.bytes, out);
     default:
       return true;
   }
@@ -213,12 +213,6 @@ void WriteRouting(const Routing& routing, ProtoWriter& writer) {
   writer.End(metadata);
 }
 
-size_t VarintBytes(uint64_t value) {
-  size_t bytes = 1;
-  for (; value >= 0x80; value >>= 7) ++bytes;
-  return bytes;
-}
-
 }  // namespace
 
 std::string_view BodySendModeName(uint32_t mode) {
@@ -233,10 +227,10 @@ bool ReadIncoming(std::string_view message, Incoming* out) {
   *out = {};
   out->headers = std::move(headers);
   ProtoReader fields(message);
-  while (fields.Next()) {
-    if (!ReadField(fields, out)) return false;
+  for (ProtoField field; fields.Next(&field);) {
+    if (!ReadField(field, out)) return false;
   }
-  return !fields.malformed();
+  return fields.ok();
 }
 
 void AppendHeaders(Side side, const HeaderChanges& changes, const Routing* routing,
@@ -255,10 +249,10 @@ void AppendBodyAhead(Side side, size_t size, bool is_last, std::string* out) {
   // BodyResponse{CommonResponse{BodyMutation{StreamedBodyResponse}}}: the payload comes last, so
   // its lengths are reckoned from the inside.
   const size_t flag = is_last ? 2 : 0;
-  const size_t streamed = flag + 1 + VarintBytes(size) + size;
-  const size_t mutation = 1 + VarintBytes(streamed) + streamed;
-  const size_t common = 1 + VarintBytes(mutation) + mutation;
-  const size_t body = 1 + VarintBytes(common) + common;
+  const size_t streamed = flag + 1 + wire::VarintSize(size) + size;
+  const size_t mutation = 1 + wire::VarintSize(streamed) + streamed;
+  const size_t common = 1 + wire::VarintSize(mutation) + mutation;
+  const size_t body = 1 + wire::VarintSize(common) + common;
   ProtoWriter writer(out);
   writer.BytesAhead(side == Side::kRequest ? 3 : 4, body);
   writer.BytesAhead(1, common);

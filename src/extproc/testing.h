@@ -121,8 +121,8 @@ namespace internal {
 inline std::vector<std::string_view> All(std::string_view bytes, uint32_t number) {
   std::vector<std::string_view> out;
   wire::ProtoReader fields(bytes);
-  while (fields.Next()) {
-    if (fields.number() == number) out.push_back(fields.bytes());
+  for (wire::ProtoField field; fields.Next(&field);) {
+    if (field.number == number) out.push_back(field.bytes);
   }
   return out;
 }
@@ -133,8 +133,8 @@ inline std::string_view One(std::string_view bytes, uint32_t number) {
 inline uint64_t Number(std::string_view bytes, uint32_t number) {
   uint64_t value = 0;
   wire::ProtoReader fields(bytes);
-  while (fields.Next()) {
-    if (fields.number() == number) value = fields.varint();
+  for (wire::ProtoField field; fields.Next(&field);) {
+    if (field.number == number) value = field.value;
   }
   return value;
 }
@@ -159,25 +159,26 @@ inline Heard Hear(std::string_view message) {
   namespace in = internal;
   Heard heard;
   wire::ProtoReader fields(message);
-  while (fields.Next()) {
-    if (fields.number() == 8) {
-      const std::string_view lb = in::One(in::Key(fields.bytes(), "envoy.lb"), 5);
+  for (wire::ProtoField field; fields.Next(&field);) {
+    if (field.number == 8) {
+      const std::string_view lb = in::One(in::Key(field.bytes, "envoy.lb"), 5);
       heard.destination = in::One(in::Key(lb, kDestinationHeader), 3);
       const std::string_view scores =
           in::One(in::Key(lb, "x-gateway-destination-endpoint-scores"), 5);
       for (const std::string_view entry : in::All(scores, 1)) {
         wire::ProtoReader value(in::One(entry, 2));
-        if (value.Next()) heard.scores[std::string(in::One(entry, 1))] = value.real();
+        wire::ProtoField number;
+        if (value.Next(&number)) heard.scores[std::string(in::One(entry, 1))] = number.real();
       }
       continue;
     }
-    heard.number = fields.number();
+    heard.number = field.number;
     if (heard.number == 7) {
-      heard.status = static_cast<int>(in::Number(in::One(fields.bytes(), 1), 1));
-      in::ReadMutation(in::One(fields.bytes(), 2), &heard);
-      heard.body = in::One(fields.bytes(), 3);
+      heard.status = static_cast<int>(in::Number(in::One(field.bytes, 1), 1));
+      in::ReadMutation(in::One(field.bytes, 2), &heard);
+      heard.body = in::One(field.bytes, 3);
     } else if (heard.number <= 4) {
-      const std::string_view common = in::One(fields.bytes(), 1);
+      const std::string_view common = in::One(field.bytes, 1);
       in::ReadMutation(in::One(common, 2), &heard);
       heard.clears_route = in::Number(common, 5) != 0;
       const std::string_view streamed = in::One(in::One(common, 3), 3);

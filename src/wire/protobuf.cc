@@ -7,87 +7,108 @@
 namespace penstock::wire {
 namespace {
 
-constexpr size_t kLengthBytes = 4;
+constexpr uint32_t kMaxFieldNumber = (1u << 29) - 1;
+constexpr size_t kLengthBytes = 4;  // of a nested message that is being written
 constexpr size_t kMaxNested = (size_t{1} << (7 * kLengthBytes)) - 1;
 
 }  // namespace
 
-bool ProtoReader::Fail() {
-  malformed_ = true;
-  rest_ = {};
+bool ProtoReader::Fail(const char* mistake) {
+  if (mistake_ == nullptr) mistake_ = mistake;
   return false;
 }
 
-bool ProtoReader::TakeVarint(uint64_t* out) {
-  uint64_t value = 0;
-  for (size_t i = 0; i < rest_.size() && i < 10; ++i) {
-    const auto byte = static_cast<uint8_t>(rest_[i]);
-    value |= static_cast<uint64_t>(byte & 0x7f) << (7 * i);
+std::string ProtoReader::Complaint() const {
+  return std::string(mistake_) + ", at byte " + std::to_string(at_);
+}
+
+bool ProtoReader::Varint(uint64_t* value) {
+  uint64_t result = 0;
+  for (uint32_t shift = 0; shift < 70; shift += 7) {
+    if (at_ == message_.size()) return Fail("a number that is cut off");
+    const auto byte = static_cast<unsigned char>(message_[at_++]);
+    if (shift < 64) result |= uint64_t{byte & 0x7Fu} << shift;
     if (byte < 0x80) {
-      rest_.remove_prefix(i + 1);
-      *out = value;
+      *value = result;
       return true;
     }
   }
-  return false;
+  return Fail("a number of more than ten bytes");
 }
 
-bool ProtoReader::Next() {
-  if (rest_.empty()) return false;
+bool ProtoReader::Next(ProtoField* field) {
+  if (!ok() || at_ == message_.size()) return false;
+  field->begin = at_;
   uint64_t tag = 0;
-  if (!TakeVarint(&tag) || tag >> 32 != 0 || tag >> 3 == 0) return Fail();
-  number_ = static_cast<uint32_t>(tag >> 3);
-  type_ = static_cast<Type>(tag & 7);
-  switch (type_) {
-    case Type::kVarint:
-      return TakeVarint(&value_) || Fail();
-    case Type::kBytes: {
+  if (!Varint(&tag)) return false;
+  if (tag >> 3 == 0 || tag >> 3 > kMaxFieldNumber) return Fail("a field number out of range");
+  field->number = static_cast<uint32_t>(tag >> 3);
+  field->length_begin = at_;
+  field->value = 0;
+  field->bytes = {};
+  size_t fixed_bytes = 0;
+  switch (tag & 7) {
+    case 0:
+      field->type = ProtoType::kVarint;
+      if (!Varint(&field->value)) return false;
+      break;
+    case 1:
+      field->type = ProtoType::kFixed64;
+      fixed_bytes = 8;
+      break;
+    case 2: {
+      field->type = ProtoType::kBytes;
       uint64_t size = 0;
-      if (!TakeVarint(&size) || size > rest_.size()) return Fail();
-      bytes_ = rest_.substr(0, size);
-      rest_.remove_prefix(size);
-      return true;
+      if (!Varint(&size)) return false;
+      if (size > message_.size() - at_) return Fail("a length that goes beyond the end");
+      field->bytes = message_.substr(at_, size);
+      at_ += size;
+      break;
     }
-    case Type::kFixed64:
-    case Type::kFixed32: {
-      const size_t size = type_ == Type::kFixed64 ? 8 : 4;
-      if (rest_.size() < size) return Fail();
-      value_ = 0;
-      std::memcpy(&value_, rest_.data(), size);
-      rest_.remove_prefix(size);
-      return true;
-    }
+    case 5:
+      field->type = ProtoType::kFixed32;
+      fixed_bytes = 4;
+      break;
+    default:
+      return Fail("a field of an unknown type");
   }
-  return Fail();
+  if (fixed_bytes > message_.size() - at_) return Fail("a number that is cut off");
+  for (size_t i = 0; i < fixed_bytes; ++i) {
+    field->value |= uint64_t{static_cast<unsigned char>(message_[at_ + i])} << (8 * i);
+  }
+  at_ += fixed_bytes;
+  field->end = at_;
+  return true;
 }
 
-double ProtoReader::real() const {
-  return type_ == Type::kFixed64 ? std::bit_cast<double>(value_) : 0;
+bool ProtoReader::NextPacked(uint64_t* value) {
+  return ok() && at_ < message_.size() && Varint(value);
 }
 
-void ProtoWriter::Raw(uint64_t value) {
-  while (value >= 0x80) {
-    out_.push_back(static_cast<char>(value | 0x80));
-    value >>= 7;
-  }
-  out_.push_back(static_cast<char>(value));
+void AppendVarint(uint64_t value, std::string* out) {
+  for (; value >= 0x80; value >>= 7) out->push_back(static_cast<char>(value | 0x80));
+  out->push_back(static_cast<char>(value));
+}
+
+size_t VarintSize(uint64_t value) {
+  return (static_cast<size_t>(std::bit_width(value | 1)) + 6) / 7;
 }
 
 void ProtoWriter::Varint(uint32_t number, uint64_t value) {
-  Raw(uint64_t{number} << 3);
-  Raw(value);
+  AppendVarint(uint64_t{number} << 3, &out_);
+  AppendVarint(value, &out_);
 }
 
 void ProtoWriter::Real(uint32_t number, double value) {
-  Raw(uint64_t{number} << 3 | 1);
+  AppendVarint(uint64_t{number} << 3 | 1, &out_);
   char bytes[sizeof(value)];
   std::memcpy(bytes, &value, sizeof(value));
   out_.append(bytes, sizeof(bytes));
 }
 
 void ProtoWriter::BytesAhead(uint32_t number, size_t size) {
-  Raw(uint64_t{number} << 3 | 2);
-  Raw(size);
+  AppendVarint(uint64_t{number} << 3 | 2, &out_);
+  AppendVarint(size, &out_);
 }
 
 void ProtoWriter::Bytes(uint32_t number, std::string_view value) {
@@ -96,7 +117,7 @@ void ProtoWriter::Bytes(uint32_t number, std::string_view value) {
 }
 
 size_t ProtoWriter::Begin(uint32_t number) {
-  Raw(uint64_t{number} << 3 | 2);
+  AppendVarint(uint64_t{number} << 3 | 2, &out_);
   out_.append(kLengthBytes, '\0');
   return out_.size();
 }
@@ -110,6 +131,6 @@ void ProtoWriter::End(size_t mark) {
   }
 }
 
-static_assert(std::endian::native == std::endian::little, "fixed fields are copied as they are");
+static_assert(std::endian::native == std::endian::little, "doubles are copied as they are");
 
 }  // namespace penstock::wire

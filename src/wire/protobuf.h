@@ -1,51 +1,64 @@
-// The wire format of protocol buffers, field by field: reading makes views of the bytes, writing
-// appends to a string. For messages of which a few fields matter and that are mostly payload, where
-// generated classes would copy everything twice.
+// Protobuf messages in memory, field by field, without a schema: reading makes no tree, no copies
+// and allocates nothing; writing appends to a string. Groups, which proto3 does not have, count as
+// malformed.
 //
-// THREADS: belongs to its caller. COST: reading is one pass over the tags; nothing is allocated.
-// SOURCE: protobuf.dev/programming-guides/encoding.
+//   ProtoReader message(bytes);
+//   for (ProtoField field; message.Next(&field);) {
+//     if (field.Is(3, ProtoType::kBytes)) text = field.bytes;
+//   }
+//   if (!message.ok()) return message.Complaint();
+//
+// THREADS: belongs to its caller. OWNS: nothing; views point into the message.
+// SOURCE: protobuf.dev, "Encoding".
 #pragma once
 
+#include <bit>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
 
 namespace penstock::wire {
 
-// Passes the fields of one message in the order in which they stand.
-//
-//   for (ProtoReader fields(bytes); fields.Next();) { switch (fields.number()) ... }
-//
-// A field of another type than expected yields 0 or "". Groups, which proto3 does not have, and
-// whatever is cut short are malformed.
+enum class ProtoType : uint8_t { kVarint = 0, kFixed64 = 1, kBytes = 2, kFixed32 = 5 };
+
+struct ProtoField {
+  uint32_t number = 0;
+  ProtoType type = ProtoType::kVarint;
+  uint64_t value = 0;      // of a number
+  std::string_view bytes;  // of kBytes: a text, a message, packed numbers
+  // Offsets in the message: where the tag begins, where the length of kBytes does, and the end of
+  // the field.
+  size_t begin = 0, length_begin = 0, end = 0;
+
+  bool Is(uint32_t n, ProtoType t) const { return number == n && type == t; }
+  double real() const { return type == ProtoType::kFixed64 ? std::bit_cast<double>(value) : 0; }
+};
+
 class ProtoReader {
  public:
-  explicit ProtoReader(std::string_view bytes) : rest_(bytes) {}
+  explicit ProtoReader(std::string_view message) : message_(message) {}
 
-  // False at the end of the message and when it is malformed.
-  bool Next();
-  bool malformed() const { return malformed_; }
+  // False at the end and at the first mistake.
+  bool Next(ProtoField* field);
+  // The next of packed varints.
+  bool NextPacked(uint64_t* value);
 
-  uint32_t number() const { return number_; }  // of the field, 1 and up
-  // The value of a bool, an enumeration, an integer that is neither sint nor fixed.
-  uint64_t varint() const { return type_ == Type::kVarint ? value_ : 0; }
-  bool flag() const { return varint() != 0; }
-  double real() const;  // of a double
-  // Of a string, bytes or message; a view of the bytes that are read.
-  std::string_view bytes() const { return type_ == Type::kBytes ? bytes_ : std::string_view(); }
+  bool ok() const { return mistake_ == nullptr; }
+  // "a length that goes beyond the end, at byte 17". REQUIRES: !ok().
+  std::string Complaint() const;
 
  private:
-  enum class Type : uint8_t { kVarint = 0, kFixed64 = 1, kBytes = 2, kFixed32 = 5 };
-  bool TakeVarint(uint64_t* out);
-  bool Fail();
+  bool Varint(uint64_t* value);
+  bool Fail(const char* mistake);
 
-  std::string_view rest_;
-  uint32_t number_ = 0;
-  Type type_ = Type::kVarint;
-  uint64_t value_ = 0;
-  std::string_view bytes_;
-  bool malformed_ = false;
+  std::string_view message_;
+  size_t at_ = 0;
+  const char* mistake_ = nullptr;
 };
+
+void AppendVarint(uint64_t value, std::string* out);
+size_t VarintSize(uint64_t value);
 
 // Appends fields to a string. Lengths of nested messages are written in four bytes, padded as any
 // reader of the format takes it, because they are known when the message is.
@@ -64,8 +77,6 @@ class ProtoWriter {
   void End(size_t mark);
 
  private:
-  void Raw(uint64_t value);
-
   std::string& out_;
 };
 

@@ -1,109 +1,151 @@
 #include "wire/protobuf.h"
 
 #include <gtest/gtest.h>
-#include <rapidcheck.h>
 #include <rapidcheck/gtest.h>
 
-#include <limits>
 #include <vector>
 
 namespace penstock::wire {
 namespace {
 
-using namespace std::string_view_literals;
-
-TEST(Protobuf, ReadsTheDocumentsExamples) {
-  // Test1 {a: 150}, Test2 {b: "testing"}, Test3 {c {a: 150}} of the encoding guide.
-  ProtoReader a("\x08\x96\x01"sv);
-  ASSERT_TRUE(a.Next());
-  EXPECT_EQ(a.number(), 1u);
-  EXPECT_EQ(a.varint(), 150u);
-  EXPECT_FALSE(a.Next());
-  EXPECT_FALSE(a.malformed());
-  ProtoReader b("\x12\x07testing"sv);
-  ASSERT_TRUE(b.Next());
-  EXPECT_EQ(b.bytes(), "testing");
-  EXPECT_EQ(b.varint(), 0u);
-  ProtoReader c("\x1a\x03\x08\x96\x01"sv);
-  ASSERT_TRUE(c.Next());
-  EXPECT_EQ(c.number(), 3u);
-  EXPECT_EQ(c.bytes(), "\x08\x96\x01"sv);
+std::string Bytes(std::initializer_list<int> values) {
+  std::string out;
+  for (const int value : values) out.push_back(static_cast<char>(value));
+  return out;
 }
 
-TEST(Protobuf, WritesTheDocumentsExamples) {
+TEST(ProtoReader, ReadsEveryTypeOfField) {
+  const std::string message = Bytes({0x08, 0x96, 0x01}) + Bytes({0x11, 1, 0, 0, 0, 0, 0, 0, 0x80}) +
+                              Bytes({0x1A, 3, 'a', 'b', 'c'}) + Bytes({0x25, 1, 2, 0, 0x80}) +
+                              Bytes({0xA8, 0x06, 0x00});
+  ProtoReader reader(message);
+  ProtoField field;
+  ASSERT_TRUE(reader.Next(&field));
+  EXPECT_TRUE(field.Is(1, ProtoType::kVarint));
+  EXPECT_EQ(field.value, 150u);
+  EXPECT_EQ(field.begin, 0u);
+  EXPECT_EQ(field.end, 3u);
+  ASSERT_TRUE(reader.Next(&field));
+  EXPECT_TRUE(field.Is(2, ProtoType::kFixed64));
+  EXPECT_EQ(field.value, 0x8000000000000001u);
+  ASSERT_TRUE(reader.Next(&field));
+  EXPECT_TRUE(field.Is(3, ProtoType::kBytes));
+  EXPECT_EQ(field.bytes, "abc");
+  EXPECT_EQ(field.begin, 12u);
+  EXPECT_EQ(field.length_begin, 13u);
+  EXPECT_EQ(field.end, 17u);
+  ASSERT_TRUE(reader.Next(&field));
+  EXPECT_TRUE(field.Is(4, ProtoType::kFixed32));
+  EXPECT_EQ(field.value, 0x80000201u);
+  ASSERT_TRUE(reader.Next(&field));
+  EXPECT_TRUE(field.Is(101, ProtoType::kVarint));
+  EXPECT_FALSE(reader.Next(&field));
+  EXPECT_TRUE(reader.ok());
+}
+
+TEST(ProtoReader, NamesWhatIsMalformed) {
+  struct Case {
+    std::string message;
+    std::string_view complaint;
+  };
+  for (const Case& c : {
+           Case{Bytes({0x08}), "a number that is cut off, at byte 1"},
+           Case{Bytes({0x88}), "a number that is cut off, at byte 1"},
+           Case{Bytes({0x08, 0x80}), "a number that is cut off, at byte 2"},
+           Case{Bytes({0x08}) + std::string(11, '\x80'), "a number of more than ten bytes, at"},
+           Case{Bytes({0x11, 1, 2, 3}), "a number that is cut off, at byte 1"},
+           Case{Bytes({0x15, 1, 2, 3}), "a number that is cut off, at byte 1"},
+           Case{Bytes({0x0A, 4, 'a'}), "a length that goes beyond the end, at byte 2"},
+           Case{Bytes({0x0A, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x01}),
+                "a length that goes beyond the end"},
+           Case{Bytes({0x00, 0x00}), "a field number out of range, at byte 1"},
+           Case{Bytes({0x80, 0x80, 0x80, 0x80, 0x10, 0x00}), "a field number out of range"},
+           Case{Bytes({0x0B, 0x0C}), "a field of an unknown type, at byte 1"},
+           Case{Bytes({0x0E}), "a field of an unknown type"},
+       }) {
+    ProtoReader reader(c.message);
+    ProtoField field;
+    while (reader.Next(&field)) {
+    }
+    ASSERT_FALSE(reader.ok()) << c.complaint;
+    EXPECT_EQ(reader.Complaint().substr(0, c.complaint.size()), c.complaint);
+    EXPECT_FALSE(reader.Next(&field));
+  }
+}
+
+RC_GTEST_PROP(ProtoReader, ReadsPackedNumbersAsWritten, (const std::vector<uint64_t>& numbers)) {
+  std::string packed;
+  size_t bytes = 0;
+  for (const uint64_t number : numbers) {
+    AppendVarint(number, &packed);
+    bytes += VarintSize(number);
+  }
+  RC_ASSERT(packed.size() == bytes);
+  std::vector<uint64_t> read;
+  ProtoReader reader(packed);
+  for (uint64_t number = 0; reader.NextPacked(&number);) read.push_back(number);
+  RC_ASSERT(reader.ok());
+  RC_ASSERT(read == numbers);
+}
+
+TEST(AppendVarint, WritesTheShortestForm) {
+  for (const uint64_t value : {uint64_t{0}, uint64_t{127}, uint64_t{128}, UINT64_MAX}) {
+    std::string out;
+    AppendVarint(value, &out);
+    EXPECT_EQ(out.size(), VarintSize(value));
+  }
+  EXPECT_EQ(VarintSize(0), 1u);
+  EXPECT_EQ(VarintSize(127), 1u);
+  EXPECT_EQ(VarintSize(128), 2u);
+  EXPECT_EQ(VarintSize(UINT64_MAX), 10u);
+}
+
+TEST(ProtoWriter, WritesTheDocumentsExamples) {
   std::string out;
   ProtoWriter writer(&out);
   writer.Varint(1, 150);
   writer.Bytes(2, "testing");
-  EXPECT_EQ(out, "\x08\x96\x01\x12\x07testing"sv);
+  EXPECT_EQ(out, Bytes({0x08, 0x96, 0x01, 0x12, 0x07}) + "testing");
   out.clear();
   const size_t mark = writer.Begin(3);
   writer.Varint(1, 150);
   writer.End(mark);
-  EXPECT_EQ(out, "\x1a\x83\x80\x80\x00\x08\x96\x01"sv);  // a length of four bytes
-  ProtoReader reader(out);
-  ASSERT_TRUE(reader.Next());
-  EXPECT_EQ(reader.bytes(), "\x08\x96\x01"sv);
+  EXPECT_EQ(out, Bytes({0x1a, 0x83, 0x80, 0x80, 0x00, 0x08, 0x96, 0x01})) << "a length of 4 bytes";
 }
 
-TEST(Protobuf, PassesFieldsOfEveryType) {
+TEST(ProtoWriter, WritesEveryTypeOfField) {
   std::string out;
   ProtoWriter writer(&out);
   writer.Real(1, -2.5);
-  out += "\x15\x01\x00\x00\x00"sv;  // field 2, fixed32
   writer.Flag(3, true);
-  writer.Varint(4, std::numeric_limits<uint64_t>::max());
   ProtoReader reader(out);
-  ASSERT_TRUE(reader.Next());
-  EXPECT_EQ(reader.real(), -2.5);
-  EXPECT_EQ(reader.bytes(), "");
-  ASSERT_TRUE(reader.Next());
-  EXPECT_EQ(reader.number(), 2u);
-  EXPECT_EQ(reader.varint(), 0u);
-  EXPECT_EQ(reader.real(), 0);
-  ASSERT_TRUE(reader.Next());
-  EXPECT_TRUE(reader.flag());
-  ASSERT_TRUE(reader.Next());
-  EXPECT_EQ(reader.varint(), std::numeric_limits<uint64_t>::max());
-  EXPECT_FALSE(reader.Next());
-  EXPECT_FALSE(reader.malformed());
+  ProtoField field;
+  ASSERT_TRUE(reader.Next(&field));
+  EXPECT_EQ(field.real(), -2.5);
+  ASSERT_TRUE(reader.Next(&field));
+  EXPECT_TRUE(field.Is(3, ProtoType::kVarint));
+  EXPECT_EQ(field.value, 1u);
+  EXPECT_EQ(field.real(), 0);
 }
 
-TEST(Protobuf, SaysWhatIsMalformed) {
-  for (const std::string_view bytes :
-       {"\x08"sv, "\x08\xff"sv, "\x0a\x05hell"sv, "\x00\x01"sv, "\x0b"sv, "\x0c"sv, "\x0e"sv,
-        "\x09\x01"sv, "\x0d\x01"sv, "\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"sv,
-        "\xff\xff\xff\xff\xff\x01\x01"sv}) {
-    ProtoReader reader(bytes);
-    while (reader.Next()) {
-    }
-    EXPECT_TRUE(reader.malformed());
-    EXPECT_FALSE(reader.Next());
-  }
-}
-
-RC_GTEST_PROP(Protobuf, ReadsBackWhatItWrote,
+RC_GTEST_PROP(ProtoWriter, IsReadBack,
               (const std::vector<std::pair<uint16_t, std::string>>& fields)) {
   std::string out;
   ProtoWriter writer(&out);
   const size_t mark = writer.Begin(1);
   for (const auto& [number, text] : fields) writer.Bytes(number + 1u, text);
-  for (const auto& [number, text] : fields) writer.Varint(number + 1u, text.size());
   writer.End(mark);
   ProtoReader outer(out);
-  RC_ASSERT(outer.Next());
-  ProtoReader inner(outer.bytes());
+  ProtoField field;
+  RC_ASSERT(outer.Next(&field));
+  ProtoReader inner(field.bytes);
   for (const auto& [number, text] : fields) {
-    RC_ASSERT(inner.Next());
-    RC_ASSERT(inner.number() == number + 1u);
-    RC_ASSERT(inner.bytes() == text);
+    RC_ASSERT(inner.Next(&field));
+    RC_ASSERT(field.Is(number + 1u, ProtoType::kBytes));
+    RC_ASSERT(field.bytes == text);
   }
-  for (const auto& [number, text] : fields) {
-    RC_ASSERT(inner.Next());
-    RC_ASSERT(inner.varint() == text.size());
-  }
-  RC_ASSERT(!inner.Next());
-  RC_ASSERT(!inner.malformed());
+  RC_ASSERT(!inner.Next(&field));
+  RC_ASSERT(inner.ok());
 }
 
 }  // namespace
