@@ -23,8 +23,49 @@ bool MayMatter(std::string_view json) {
 
 }  // namespace
 
+std::optional<UsageScanner::Format> UsageFormat(const Route& route, std::string_view content_type) {
+  using Format = UsageScanner::Format;
+  if (!route.reads_answer) return std::nullopt;
+  if (route.framing == Framing::kVertex) return Format::kVertex;
+  if (route.framing == Framing::kVllm) {
+    return route.api == model::Api::kVllmEmbed ? Format::kVllmEmbed : Format::kVllmGenerate;
+  }
+  if (route.api == model::Api::kOther) return std::nullopt;
+  return content_type.starts_with("text/event-stream") ? Format::kEventStream : Format::kJson;
+}
+
+UsageScanner::UsageScanner(Format format) : format_(format) {
+  using Answer = GrpcUsageFinder::Answer;
+  if (format == Format::kJson || format == Format::kEventStream) return;
+  grpc_ = std::make_unique<GrpcUsageFinder>(format == Format::kVllmGenerate ? Answer::kGenerate
+                                            : format == Format::kVllmEmbed  ? Answer::kEmbed
+                                                                            : Answer::kHttpBody);
+}
+
 void UsageScanner::Feed(std::string_view piece) {
   if (format_ == Format::kJson) return finder_.Feed(piece);
+  if (format_ == Format::kEventStream) return FeedEvents(piece);
+  FeedGrpc(piece);
+}
+
+void UsageScanner::FeedGrpc(std::string_view piece) {
+  for (std::string_view text; grpc_->Take(&piece, &text);) {
+    if (text_ == Text::kUnknown) {
+      text_ = text.front() == '{' ? Text::kJson : Text::kEvents;
+      events_ = 0;
+    }
+    if (text_ == Text::kEvents) {
+      FeedEvents(text);
+      continue;
+    }
+    if (text_message_ != grpc_->messages()) finder_.NextText();
+    text_message_ = grpc_->messages();
+    finder_.Feed(text);
+  }
+  if (text_ != Text::kEvents) events_ = grpc_->messages();
+}
+
+void UsageScanner::FeedEvents(std::string_view piece) {
   while (!piece.empty()) {
     const size_t end = piece.find('\n');
     if (end == std::string_view::npos) return FeedEnd(piece);
@@ -70,7 +111,7 @@ void UsageScanner::FeedEnd(std::string_view rest) {
 }
 
 void UsageScanner::Finish() {
-  if (format_ == Format::kJson || in_long_line_) return;
+  if (in_long_line_) return;
   if (!carry_.empty()) Line(carry_);
   carry_.clear();
 }
