@@ -49,6 +49,14 @@ class FrontHandler final : public grpc::Handler {
   std::optional<grpc::HealthService> health_;
 };
 
+api::ParserSet ParsersOf(const sched::PickerSettings& settings) {
+  std::vector<api::ParserKind> kinds;
+  for (const std::string& type : settings.parsers) {
+    if (const auto kind = api::ParserOfType(type)) kinds.push_back(*kind);
+  }
+  return kinds.empty() ? api::ParserSet::Default() : api::ParserSet(kinds);
+}
+
 class HealthHandler final : public grpc::Handler {
  public:
   explicit HealthHandler(grpc::HealthJudge judge) : service_(std::move(judge)) {}
@@ -71,6 +79,7 @@ struct Picker::Impl {
   void WaitForStreams();
 
   EppFlags flags;
+  sched::PickerSettings settings;
   std::unique_ptr<Brain> brain;
   std::unique_ptr<ByteBudget> bodies;
   std::unique_ptr<extproc::Shared> shared;
@@ -96,8 +105,8 @@ Result<> Picker::Impl::OpenServers() {
       new extproc::Shared{brain->director(),
                           brain->metrics(),
                           *bodies,
-                          {config.limits.max_body_bytes, !flags.disable_endpoint_subset_filter,
-                           flags.emit_endpoint_scores}});
+                          {ParsersOf(settings), config.limits.max_body_bytes,
+                           !flags.disable_endpoint_subset_filter, flags.emit_endpoint_scores}});
   grpc::ServerOptions options;
   options.max_message_bytes = flags.grpc_max_recv_msg_size;
   options.max_connections = brain->connections_per_loop();
@@ -123,6 +132,7 @@ Result<std::unique_ptr<Picker>> Picker::Start(const EppFlags& flags) {
   auto impl = std::make_unique<Impl>();
   Impl& picker = *impl;
   impl->flags = flags;
+  impl->settings = plan->settings;
   const BrainOptions options{.reads_models = plan->settings.models.has_value(),
                              .watches_endpoints_file = plan->watches_endpoints_file};
   auto brain = Brain::Create(plan->config, std::move(plan->chosen), options, [&picker] {

@@ -213,14 +213,20 @@ void Stream::Decide() {
   std::string_view path = Header(":path");
   if (path.empty()) path = Header("x-original-path");
   if (path.empty()) path = Header("x-forwarded-path");
-  const model::Api api = Header(":method") == "POST" ? api::ClassifyPath(path) : model::Api::kOther;
-  auto read = part_.reader.Read(api, request_id_, headers_, body_);
+  if (path.empty()) path = "/v1/completions";  // as llm-d has it
+  std::optional<api::Route> route = api::Route();
+  if (Header(":method") == "POST") route = part_.shared.options.parsers.Find(path);
+  if (!route) {
+    part_.shared.metrics.OnClientError("no_parser");
+    return Refuse(400, NameOf(400), fmt::format("no parser reads the path {}", path), "");
+  }
+  auto read = part_.reader.Read(*route, request_id_, headers_, body_);
   if (!read) {
     part_.shared.metrics.OnClientError(read.error().code);
     return Refuse(read.error().status, NameOf(read.error().status), read.error().message, "");
   }
   read->request.subset = subset_;
-  splices_ = std::move(read->splices);
+  splices_ = read->edits.Splices();
   intake::Admission admission = intake::Admit(std::move(*read), part_.lane, part_.shared.metrics,
                                               part_.series, received_, part_.loop);
   if (admission.follower == nullptr) {

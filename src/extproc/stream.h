@@ -34,6 +34,7 @@
 namespace penstock::extproc {
 
 struct Options {
+  api::ParserSet parsers = api::ParserSet::Default();
   uint64_t max_body_bytes = 64ull << 20;  // above it the answer is 413
   bool heeds_subset = true;               // --disable-endpoint-subset-filter
   bool emits_scores = false;              // --emit-endpoint-scores

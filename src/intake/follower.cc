@@ -25,9 +25,9 @@ void LogEnd(const director::DecisionRecord& record) {
 
 }  // namespace
 
-Follower::Follower(std::unique_ptr<director::Flight> flight, RequestMetrics& metrics,
-                   RequestSeries& series)
-    : flight_(std::move(flight)), metrics_(metrics), series_(series) {
+Follower::Follower(std::unique_ptr<director::Flight> flight, const api::Route& route,
+                   RequestMetrics& metrics, RequestSeries& series)
+    : flight_(std::move(flight)), route_(route), metrics_(metrics), series_(series) {
   series_.running.Add(1);
 }
 
@@ -36,10 +36,9 @@ Follower::~Follower() { series_.running.Add(-1); }
 void Follower::OnHead(int status, std::string_view content_type, bool is_encoded) {
   status_ = status;
   is_event_stream_ = content_type.starts_with("text/event-stream");
-  if (is_encoded || flight_->context().request.api == model::Api::kOther) return;
-  usage_ =
-      std::make_unique<api::UsageScanner>(is_event_stream_ ? api::UsageScanner::Format::kEventStream
-                                                           : api::UsageScanner::Format::kJson);
+  if (is_encoded) return;
+  const auto format = api::UsageFormat(route_, content_type);
+  if (format) usage_ = std::make_unique<api::UsageScanner>(*format);
 }
 
 void Follower::OnPiece(std::string_view piece, Time now) {
@@ -79,6 +78,7 @@ void Follower::OnEnd(director::EndKind kind, int status, std::string_view reason
 Admission Admit(IncomingRequest incoming, director::Lane& lane, RequestMetrics& metrics,
                 RequestMetrics::Cache& series, Time received, const net::Loop& loop) {
   const std::string model = incoming.request.model;
+  const api::Route route = incoming.route;
   const Time before = loop.Now();
   director::Arrival arrival = lane.Arrive(std::move(incoming.request), received, UnixMicros());
   const Duration took = loop.Now() - before;
@@ -98,7 +98,7 @@ Admission Admit(IncomingRequest incoming, director::Lane& lane, RequestMetrics& 
   metrics.OnDispatch(flight.record().attempts.front(), loop.Now() - received);
   RequestSeries& own = series.Find(model, incoming.fairness_id);
   own.requests.Add();
-  return {std::make_unique<Follower>(std::move(arrival.flight), metrics, own), {}};
+  return {std::make_unique<Follower>(std::move(arrival.flight), route, metrics, own), {}};
 }
 
 }  // namespace penstock::intake

@@ -8,6 +8,7 @@
 #include <memory>
 #include <string_view>
 
+#include "api/parsers.h"
 #include "api/usage.h"
 #include "director/director.h"
 #include "intake/request_metrics.h"
@@ -18,8 +19,8 @@ namespace penstock::intake {
 
 class Follower {
  public:
-  Follower(std::unique_ptr<director::Flight> flight, RequestMetrics& metrics,
-           RequestSeries& series);
+  Follower(std::unique_ptr<director::Flight> flight, const api::Route& route,
+           RequestMetrics& metrics, RequestSeries& series);
   ~Follower();
 
   director::Flight& flight() { return *flight_; }
@@ -40,6 +41,7 @@ class Follower {
 
  private:
   std::unique_ptr<director::Flight> flight_;
+  const api::Route route_;
   RequestMetrics& metrics_;
   RequestSeries& series_;
   std::unique_ptr<api::UsageScanner> usage_;

@@ -41,15 +41,19 @@ std::string RequestReader::RequestId(std::string_view given) {
 }
 
 std::expected<IncomingRequest, api::ApiError> RequestReader::Read(
-    model::Api api, std::string id, std::vector<model::HeaderView> headers,
+    const api::Route& route, std::string id, std::vector<model::HeaderView> headers,
     const std::string& body) {
   IncomingRequest incoming;
   incoming.request.id = std::move(id);
   incoming.request.headers = std::move(headers);
-  if (auto read = bodies_.Read(api, body, &incoming.request, &incoming.splices); !read) {
+  incoming.route = route;
+  if (auto read = bodies_.Read(route, body, &incoming.request, &incoming.edits); !read) {
     return std::unexpected(read.error());
   }
-  incoming.request.target_model = incoming.request.model;
+  const std::string_view rewrite =
+      Either(incoming.request, "x-llm-d-model-name-rewrite", "x-gateway-model-name-rewrite");
+  const bool is_rewritten = !rewrite.empty() && incoming.edits.RewriteModel(rewrite);
+  incoming.request.target_model = is_rewritten ? std::string(rewrite) : incoming.request.model;
   const std::string_view fairness =
       Either(incoming.request, "x-llm-d-inference-fairness-id", "x-gateway-inference-fairness-id");
   incoming.fairness_id = fairness.empty() ? kDefaultFlow : fairness;

@@ -19,8 +19,9 @@ namespace penstock::intake {
 
 struct IncomingRequest {
   model::Request request;
-  std::vector<api::Splice> splices;  // what the engine must not see, or must see instead
-  std::string fairness_id;           // the header's, or "default-flow"
+  api::Route route;
+  api::BodyEdits edits;     // what the engine must not see, or must see instead
+  std::string fairness_id;  // the header's, or "default-flow"
 };
 
 class RequestReader {
@@ -32,8 +33,9 @@ class RequestReader {
   std::string RequestId(std::string_view given);
 
   // Reads the body and takes over the headers, whose views must stay valid as long as the request.
-  // request.prompt points into `body` and this reader until the next Read.
-  std::expected<IncomingRequest, api::ApiError> Read(model::Api api, std::string id,
+  // request.prompt points into `body` and this reader until the next Read. A header that asks for
+  // another model than the body's is heeded here.
+  std::expected<IncomingRequest, api::ApiError> Read(const api::Route& route, std::string id,
                                                      std::vector<model::HeaderView> headers,
                                                      const std::string& body);
 

@@ -1,5 +1,6 @@
 #include "proxy/gateway_handler.h"
 
+#include <optional>
 #include <utility>
 
 #include "core/text.h"
@@ -50,24 +51,25 @@ void GatewayHandler::Handle(http::Exchange& exchange) {
     if (path == "/v1/models") return HandleModels(exchange);
     if (path == "/health") return HandleHealth(exchange);
   }
-  HandleInference(exchange,
-                  head.method == "POST" ? api::ClassifyPath(head.path) : model::Api::kOther);
+  std::optional<api::Route> route;
+  if (head.method == "POST") route = api::ParserSet::Default().FindWhole(head.path);
+  HandleInference(exchange, route.value_or(api::Route()));
 }
 
-void GatewayHandler::HandleInference(http::Exchange& exchange, model::Api api) {
+void GatewayHandler::HandleInference(http::Exchange& exchange, const api::Route& route) {
   const http::RequestHead& head = exchange.head();
   std::vector<model::HeaderView> headers;
   headers.reserve(head.headers.list.size());
   for (const http::Header& h : head.headers.list) headers.push_back({h.name, h.value});
   const std::string id = reader_.RequestId(head.headers.Find("x-request-id"));
-  auto read = reader_.Read(api, id, std::move(headers), exchange.body());
-  if (!read) return RespondError(exchange, api, read.error(), id);
-  std::vector<api::Splice> splices = std::move(read->splices);
+  auto read = reader_.Read(route, id, std::move(headers), exchange.body());
+  if (!read) return RespondError(exchange, route.api, read.error(), id);
+  std::vector<api::Splice> splices = read->edits.Splices();
   intake::Admission admission =
       intake::Admit(std::move(*read), lane_, shared_.metrics, series_, exchange.received(), loop_);
   if (admission.follower == nullptr) {
     const director::Rejection& rejection = admission.rejection;
-    return RespondError(exchange, api,
+    return RespondError(exchange, route.api,
                         {rejection.status,
                          rejection.status == 404   ? "invalid_request_error"
                          : rejection.status == 429 ? "rate_limit_error"

@@ -38,7 +38,7 @@ class GatewayHandler : public http::Handler {
   friend class Relay;
   void HandleModels(http::Exchange& exchange);
   void HandleHealth(http::Exchange& exchange);
-  void HandleInference(http::Exchange& exchange, model::Api api);
+  void HandleInference(http::Exchange& exchange, const api::Route& route);
   // Ends the exchange with an error in the API's own shape, and counts it.
   void RespondError(http::Exchange& exchange, model::Api api, const api::ApiError& error,
                     std::string_view request_id);
