@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "net/internal_asio.h"
+#include "net/tls_session.h"
 
 namespace penstock::net {
 namespace {
@@ -29,6 +30,8 @@ int ErrnoOf(const error_code& error) {
 }  // namespace
 
 struct Stream::Io {
+  using Socket = asio::basic_stream_socket<tcp, Executor>;
+
   struct Deadline : TimerNode {
     Deadline(Loop& loop, Stream& s) : TimerNode(loop), stream(s) {}
     void Fire() override {
@@ -44,8 +47,45 @@ struct Stream::Io {
     Time due = Time::max();
   };
 
+  // TLS on the socket, and how long its beginning may take.
+  struct Tls : TimerNode {
+    Tls(Loop& loop, std::unique_ptr<TlsSession> s, Socket& on)
+        : TimerNode(loop), session(std::move(s)), socket(on) {
+      Start(loop.Now() + session->handshake_timeout());
+    }
+    // Whoever waits for the socket is told, and reads the error.
+    void Fire() override {
+      session->Fail(ETIMEDOUT, "it took too long");
+      error_code ignored;  // without waiters there is nobody to tell
+      socket.cancel(ignored);
+    }
+    std::unique_ptr<TlsSession> session;
+    Socket& socket;
+  };
+
   Io(Loop& loop, Stream& stream)
       : impl(loop.impl()), socket(impl.io.get_executor()), deadline(loop, stream) {}
+
+  IoResult Read(char* at, size_t bytes) {
+    if (tls != nullptr) return tls->session->Read(at, bytes);
+    ssize_t got;
+    do {
+      got = ::recv(socket.native_handle(), at, bytes, MSG_DONTWAIT);
+    } while (got < 0 && errno == EINTR);
+    if (got < 0) return {0, errno};
+    return {static_cast<size_t>(got), 0};
+  }
+
+  // `then` is called once when there is something to read, also an error.
+  template <class Then>
+  void AwaitInput(Then then) {
+    if (tls != nullptr && tls->session->has_more()) {
+      asio::post(impl.io, [then = std::move(then)]() mutable { then(error_code()); });
+    } else {
+      const bool wants_write = tls != nullptr && tls->session->wants_write();
+      socket.async_wait(wants_write ? Socket::wait_write : Socket::wait_read, std::move(then));
+    }
+  }
 
   // Connecting has the reactor watch for writability, and then every wait for readability is
   // answered once more in vain: 1.6 epoll_wait a message instead of 1. Watched anew, the socket is
@@ -60,8 +100,9 @@ struct Stream::Io {
   }
 
   Loop::Impl& impl;
-  asio::basic_stream_socket<tcp, Executor> socket;
+  Socket socket;
   Deadline deadline;
+  std::unique_ptr<Tls> tls;
 };
 
 Stream::Stream(Loop& loop) : loop_(loop), io_(std::make_unique<Io>(loop, *this)) {}
@@ -70,12 +111,21 @@ Stream::~Stream() = default;
 
 bool Stream::is_open() const { return io_->socket.is_open(); }
 
-int Stream::Adopt(int fd, bool is_ipv6) {
+int Stream::Adopt(int fd, bool is_ipv6, const std::shared_ptr<TlsContext>& tls) {
   const int on = 1;
   ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+  std::unique_ptr<TlsSession> session;
+  if (tls != nullptr) {
+    session = TlsSession::Make(tls, fd);
+    if (session == nullptr) return ENOMEM;
+  }
   error_code error;
   io_->socket.assign(is_ipv6 ? tcp::v6() : tcp::v4(), fd, error);
-  return ErrnoOf(error);
+  if (error) return ErrnoOf(error);
+  if (session != nullptr) {
+    io_->tls = std::make_unique<Io::Tls>(loop_, std::move(session), io_->socket);
+  }
+  return 0;
 }
 
 void Stream::Connect(const Address& address) {
@@ -100,6 +150,7 @@ void Stream::Connect(const Address& address) {
 
 void Stream::StartRead(char* at, size_t bytes) {
   is_reading_ = true;
+  if (io_->tls != nullptr) return ReadWhenReadable(at, bytes);
   io_->socket.async_receive(
       asio::buffer(at, bytes),
       [self = Ref<Stream>(this), generation = generation_](error_code error, size_t got) {
@@ -110,26 +161,41 @@ void Stream::StartRead(char* at, size_t bytes) {
       });
 }
 
+void Stream::ReadWhenReadable(char* at, size_t bytes) {
+  io_->AwaitInput([self = Ref<Stream>(this), generation = generation_, at, bytes](error_code) {
+    if (generation != self->generation_) return;
+    const IoResult result = self->ReadNow(at, bytes);
+    if (result.error == EAGAIN) return self->ReadWhenReadable(at, bytes);
+    self->is_reading_ = false;
+    self->OnRead(result);
+  });
+}
+
 void Stream::WaitReadable() {
   if (std::exchange(waits_readable_, true)) return;
-  io_->socket.async_wait(tcp::socket::wait_read,
-                         [self = Ref<Stream>(this), generation = generation_](error_code) {
-                           if (generation != self->generation_) return;
-                           self->waits_readable_ = false;
-                           self->OnReadable();  // an error shows itself in the read that follows
-                         });
+  io_->AwaitInput([self = Ref<Stream>(this), generation = generation_](error_code) {
+    if (generation != self->generation_) return;
+    self->waits_readable_ = false;
+    self->OnReadable();  // an error shows itself in the read that follows
+  });
 }
 
 IoResult Stream::ReadNow(char* at, size_t bytes) {
-  ssize_t got;
-  do {
-    got = ::recv(io_->socket.native_handle(), at, bytes, MSG_DONTWAIT);
-  } while (got < 0 && errno == EINTR);
-  if (got < 0) return {0, errno};
-  return {static_cast<size_t>(got), 0};
+  const bool was_blocked = is_shaking_hands();
+  const IoResult result = io_->Read(at, bytes);
+  if (was_blocked && !is_shaking_hands()) {
+    io_->tls->Cancel();
+    if (std::exchange(waits_writable_, false)) WaitWritable();
+  }
+  return result;
+}
+
+bool Stream::is_shaking_hands() const {
+  return io_->tls != nullptr && !io_->tls->session->is_established();
 }
 
 IoResult Stream::WriteNow(std::span<const iovec> pieces) {
+  if (io_->tls != nullptr) return io_->tls->session->Write(pieces);
   msghdr message{};
   message.msg_iov = const_cast<iovec*>(pieces.data());
   message.msg_iovlen = pieces.size();
@@ -142,7 +208,7 @@ IoResult Stream::WriteNow(std::span<const iovec> pieces) {
 }
 
 void Stream::WaitWritable() {
-  if (std::exchange(waits_writable_, true)) return;
+  if (std::exchange(waits_writable_, true) || is_shaking_hands()) return;
   io_->socket.async_wait(tcp::socket::wait_write,
                          [self = Ref<Stream>(this), generation = generation_](error_code) {
                            if (generation != self->generation_) return;
@@ -151,13 +217,22 @@ void Stream::WaitWritable() {
                          });
 }
 
-void Stream::ShutdownWrite() { ::shutdown(io_->socket.native_handle(), SHUT_WR); }
+void Stream::ShutdownWrite() {
+  if (io_->tls != nullptr) io_->tls->session->ShutdownWrite();
+  ::shutdown(io_->socket.native_handle(), SHUT_WR);
+}
 
 void Stream::Close() {
+  if (io_->tls != nullptr) io_->tls->session->ShutdownWrite();
+  Abandon();
+}
+
+void Stream::Abandon() {
   ++generation_;
   is_reading_ = waits_readable_ = waits_writable_ = false;
   ClearDeadline();
   io_->deadline.Cancel();
+  io_->tls.reset();
   if (!is_open()) return;
   error_code ignored;  // the descriptor is gone whatever close says
   io_->socket.close(ignored);
@@ -167,7 +242,7 @@ void Stream::CloseWithReset() {
   const linger at_once{1, 0};
   if (is_open())
     ::setsockopt(io_->socket.native_handle(), SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
-  Close();
+  Abandon();
 }
 
 void Stream::Defer() { io_->impl.turns.Add(*this); }

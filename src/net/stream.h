@@ -5,6 +5,9 @@
 // comes. Everything else is a non-blocking system call that happens at once. Whoever writes calls
 // Defer and writes in OnTurnEnd, so all that the callbacks of a turn say leaves in one system call.
 //
+// With TLS everything means the same, for what is inside: the handshake goes on while the stream is
+// read, nothing can be written before it is over, and one that fails is an error of a read.
+//
 // THREADS: loop-bound; the counter of owners is not atomic. OWNS: the socket and one deadline.
 // COST: an event is one virtual call; no allocation after the first read.
 #pragma once
@@ -23,6 +26,8 @@
 #include "net/loop.h"
 
 namespace penstock::net {
+
+class TlsContext;
 
 // `error` is an errno value, 0 for success. A read of 0 bytes without an error is the end of the
 // stream; EAGAIN means nothing now.
@@ -43,8 +48,9 @@ class Stream {
   explicit Stream(Loop& loop);
   virtual ~Stream();
 
-  // Takes over a connected socket. Returns an errno value.
-  int Adopt(int fd, bool is_ipv6);
+  // Takes over an accepted socket, and speaks TLS on it unless `tls` is null. Returns an errno
+  // value; the descriptor stays the caller's then.
+  int Adopt(int fd, bool is_ipv6, const std::shared_ptr<TlsContext>& tls = nullptr);
   // OnConnect follows unless the stream is closed before. REQUIRES: not open.
   void Connect(const Address& address);
   // REQUIRES: open, no read outstanding.
@@ -55,6 +61,7 @@ class Stream {
   void WaitReadable();
   bool waits_readable() const { return waits_readable_; }
   IoResult ReadNow(char* at, size_t bytes);
+  // What was not taken must come first in the next call (a part of it may be encrypted already).
   IoResult WriteNow(std::span<const iovec> pieces);
   // OnWritable follows once. May be called again while it is outstanding.
   void WaitWritable();
@@ -86,6 +93,10 @@ class Stream {
   friend void intrusive_ptr_release(Stream* s) {
     if (--s->owners_ == 0) delete s;
   }
+
+  bool is_shaking_hands() const;
+  void ReadWhenReadable(char* at, size_t bytes);
+  void Abandon();
 
   Loop& loop_;
   std::unique_ptr<Io> io_;
