@@ -352,7 +352,7 @@ Connection::~Connection() {
 }
 
 void Connection::Open(int fd, bool is_ipv6) {
-  if (const int error = Adopt(fd, is_ipv6)) {
+  if (const int error = Adopt(fd, is_ipv6, server_.options().tls)) {
     telemetry::log::Warn("a connection cannot be watched", {{"reason", std::strerror(error)}});
     ::close(fd);
     server_.Remove(*this);

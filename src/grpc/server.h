@@ -1,5 +1,5 @@
-// A gRPC server on HTTP/2 without TLS (h2c with prior knowledge): RPCs come in as messages, go out
-// as messages and a status. Whatever the messages hold is the handler's.
+// A gRPC server on HTTP/2, with TLS or without (h2c with prior knowledge): RPCs come in as
+// messages, go out as messages and a status. Whatever the messages hold is the handler's.
 //
 // Time limits of the client, sizes, compressed messages (which are refused), clients that go away,
 // the age of connections and draining are seen to here.
@@ -19,10 +19,12 @@
 #include "core/time.h"
 #include "grpc/status.h"
 #include "net/loop.h"
+#include "net/tls.h"
 
 namespace penstock::grpc {
 
 struct ServerOptions {
+  std::shared_ptr<net::TlsContext> tls;             // null: none
   size_t max_message_bytes = 4 << 20;               // of one message from a client
   uint64_t max_buffered_bytes = uint64_t{1} << 30;  // of messages that have come in part
   uint32_t max_streams = 1000;                      // RPCs at a time on a connection

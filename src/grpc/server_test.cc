@@ -73,9 +73,12 @@ class TestHandler final : public Handler {
   Log& log_;
 };
 
-class GrpcServerTest : public ::testing::Test {
+class GrpcServerTest : public ::testing::TestWithParam<Client::Tls> {
  protected:
   void Start(ServerOptions options = {}) {
+    if (GetParam() == Client::Tls::kUsed) {
+      options.tls = *net::TlsContext::Create({}, *net::MakeSelfSigned());
+    }
     auto made = Server::Create(loops_, "127.0.0.1", 0, options,
                                [this](net::Loop&) { return std::make_unique<TestHandler>(log_); });
     ASSERT_TRUE(made) << made.error().message;
@@ -87,6 +90,7 @@ class GrpcServerTest : public ::testing::Test {
     loops_.StopAndJoin();
     EXPECT_EQ(log_.destroyed, log_.calls - unknown_) << "every listener is destroyed";
   }
+  Client Connect(bool takes_all = true) { return Client(server_->port(), takes_all, GetParam()); }
   void Wait(const std::function<bool()>& holds) {
     while (!holds()) std::this_thread::yield();
   }
@@ -97,9 +101,15 @@ class GrpcServerTest : public ::testing::Test {
   std::unique_ptr<Server> server_;
 };
 
-TEST_F(GrpcServerTest, AUnaryRpcIsAnsweredWithMessageAndStatus) {
+INSTANTIATE_TEST_SUITE_P(, GrpcServerTest,
+                         ::testing::Values(Client::Tls::kNone, Client::Tls::kUsed),
+                         [](const auto& info) {
+                           return info.param == Client::Tls::kNone ? "Plain" : "Tls";
+                         });
+
+TEST_P(GrpcServerTest, AUnaryRpcIsAnsweredWithMessageAndStatus) {
   Start();
-  Client client(server_->port());
+  Client client = Connect();
   const auto& answer = client.Finish(client.Begin("/test/Echo", Framed("hello")));
   EXPECT_EQ(answer.Find(":status"), "200");
   EXPECT_EQ(answer.Find("content-type"), "application/grpc");
@@ -111,9 +121,9 @@ TEST_F(GrpcServerTest, AUnaryRpcIsAnsweredWithMessageAndStatus) {
   EXPECT_EQ(log_.cancels, 0);
 }
 
-TEST_F(GrpcServerTest, StreamsBothWaysAtTheirOwnPace) {
+TEST_P(GrpcServerTest, StreamsBothWaysAtTheirOwnPace) {
   Start();
-  Client client(server_->port());
+  Client client = Connect();
   const int32_t stream = client.Begin("/test/Echo", "", false);
   std::string large(300'000, 'a');
   for (const std::string& message : {std::string("one"), std::string(), large}) {
@@ -128,9 +138,9 @@ TEST_F(GrpcServerTest, StreamsBothWaysAtTheirOwnPace) {
   EXPECT_EQ(log_.messages, 3);
 }
 
-TEST_F(GrpcServerTest, ManyRpcsShareAConnection) {
+TEST_P(GrpcServerTest, ManyRpcsShareAConnection) {
   Start();
-  Client client(server_->port());
+  Client client = Connect();
   std::vector<int32_t> streams;
   for (int i = 0; i < 300; ++i) {
     streams.push_back(client.Begin("/test/Echo", Framed("m" + std::to_string(i))));
@@ -141,9 +151,9 @@ TEST_F(GrpcServerTest, ManyRpcsShareAConnection) {
   }
 }
 
-TEST_F(GrpcServerTest, RefusalsSayWhy) {
+TEST_P(GrpcServerTest, RefusalsSayWhy) {
   Start();
-  Client client(server_->port());
+  Client client = Connect();
   const auto& unknown = client.Finish(client.Begin("/other/Thing", Framed("x")));
   EXPECT_EQ(unknown.Find("grpc-status"), "12");
   EXPECT_EQ(unknown.Find("grpc-message"), "there is no method /other/Thing");
@@ -164,11 +174,11 @@ TEST_F(GrpcServerTest, RefusalsSayWhy) {
   EXPECT_EQ(server_->Stats().refused_calls, 5U);
 }
 
-TEST_F(GrpcServerTest, BadMessagesEndTheRpcAndNothingElse) {
+TEST_P(GrpcServerTest, BadMessagesEndTheRpcAndNothingElse) {
   ServerOptions options;
   options.max_message_bytes = 1000;
   Start(options);
-  Client client(server_->port());
+  Client client = Connect();
   const std::string compressed("\1\0\0\0\1x", 6);
   EXPECT_EQ(client.Finish(client.Begin("/test/Echo", compressed)).Find("grpc-status"), "12");
   EXPECT_EQ(
@@ -182,9 +192,9 @@ TEST_F(GrpcServerTest, BadMessagesEndTheRpcAndNothingElse) {
   EXPECT_EQ(client.Finish(client.Begin("/test/Echo", Framed("fine"))).Find("grpc-status"), "0");
 }
 
-TEST_F(GrpcServerTest, AnAnswerBeforeTheEndStopsTheClient) {
+TEST_P(GrpcServerTest, AnAnswerBeforeTheEndStopsTheClient) {
   Start();
-  Client client(server_->port());
+  Client client = Connect();
   const int32_t stream = client.Begin("/test/Early", Framed("one"), false);
   const auto& answer = client.Finish(stream);
   EXPECT_EQ(answer.Find("grpc-status"), "5");
@@ -193,9 +203,9 @@ TEST_F(GrpcServerTest, AnAnswerBeforeTheEndStopsTheClient) {
   EXPECT_EQ(log_.cancels, 0);
 }
 
-TEST_F(GrpcServerTest, TimeThatIsUpEndsTheRpc) {
+TEST_P(GrpcServerTest, TimeThatIsUpEndsTheRpc) {
   Start();
-  Client client(server_->port());
+  Client client = Connect();
   const auto& answer =
       client.Finish(client.Begin("/test/Hold", Framed("x"), false, {{"grpc-timeout", "20m"}}));
   EXPECT_EQ(answer.Find("grpc-status"), "4");
@@ -203,10 +213,10 @@ TEST_F(GrpcServerTest, TimeThatIsUpEndsTheRpc) {
   EXPECT_EQ(server_->Stats().deadlines, 1U);
 }
 
-TEST_F(GrpcServerTest, ClientsThatGoAwayCancelTheirRpcs) {
+TEST_P(GrpcServerTest, ClientsThatGoAwayCancelTheirRpcs) {
   Start();
   {
-    Client client(server_->port());
+    Client client = Connect();
     const int32_t first = client.Begin("/test/Hold", Framed("x"), false);
     client.Begin("/test/Hold", Framed("x"), false);
     client.Push();
@@ -220,24 +230,24 @@ TEST_F(GrpcServerTest, ClientsThatGoAwayCancelTheirRpcs) {
   EXPECT_EQ(server_->Stats().calls_open, 0U);
 }
 
-TEST_F(GrpcServerTest, ASlowReaderHoldsUpTheSenderNotTheMemory) {
+TEST_P(GrpcServerTest, ASlowReaderHoldsUpTheSenderNotTheMemory) {
   Start();
-  Client client(server_->port(), false);
+  Client client = Connect(false);
   const int32_t stream = client.Begin("/test/Flood", Framed("go"));
   // The client's window is 64 KiB and it gives no more: the server stops above its mark.
   ASSERT_TRUE(client.Until([&] { return client.answers[stream].body.size() > 60'000; }));
   EXPECT_LE(log_.drained, 1);
-  Client other(server_->port());
+  Client other = Connect();
   EXPECT_EQ(other.Finish(other.Begin("/test/Echo", Framed("x"))).Find("grpc-status"), "0");
-  Client fast(server_->port());
+  Client fast = Connect();
   EXPECT_EQ(fast.Finish(fast.Begin("/test/Flood", Framed("go"))).Messages().size(), 32U);
   EXPECT_GT(log_.drained, 3);
 }
 
-TEST_F(GrpcServerTest, DrainingLetsRpcsEndAndTakesNoNewOnes) {
+TEST_P(GrpcServerTest, DrainingLetsRpcsEndAndTakesNoNewOnes) {
   Start();
-  Client client(server_->port());
-  Client idle(server_->port());
+  Client client = Connect();
+  Client idle = Connect();
   const int32_t stream = client.Begin("/test/Echo", Framed("before"), false);
   ASSERT_TRUE(client.Until([&] { return client.answers[stream].Messages().size() == 1; }));
   ASSERT_TRUE(idle.Until([&] { return server_->Stats().connections_open == 2; }));
@@ -251,9 +261,9 @@ TEST_F(GrpcServerTest, DrainingLetsRpcsEndAndTakesNoNewOnes) {
   done.get_future().wait();
 }
 
-TEST_F(GrpcServerTest, DrainingHasALimit) {
+TEST_P(GrpcServerTest, DrainingHasALimit) {
   Start();
-  Client client(server_->port());
+  Client client = Connect();
   client.Begin("/test/Hold", Framed("x"), false);
   client.Push();
   Wait([&] { return log_.messages == 1; });
@@ -263,47 +273,48 @@ TEST_F(GrpcServerTest, DrainingHasALimit) {
   EXPECT_EQ(log_.cancels, 1);
 }
 
-TEST_F(GrpcServerTest, OldConnectionsAreToldToComeAnew) {
+TEST_P(GrpcServerTest, OldConnectionsAreToldToComeAnew) {
   ServerOptions options;
-  options.max_connection_age = milliseconds(30);
+  options.max_connection_age = seconds(1);  // longer than a busy machine shakes hands
   options.connection_age_grace = milliseconds(50);
   Start(options);
-  Client client(server_->port());
+  Client client = Connect();
   client.Begin("/test/Hold", Framed("x"), false);
   ASSERT_TRUE(client.Until([&] { return client.goaways > 0; }));
   EXPECT_TRUE(client.Until([&] { return client.is_closed; }));
   Wait([&] { return log_.cancels == 1; });
 }
 
-TEST_F(GrpcServerTest, ASilentClientIsAskedAndThenCutOff) {
+TEST_P(GrpcServerTest, ASilentClientIsAskedAndThenCutOff) {
   ServerOptions options;
   options.keep_alive = milliseconds(20);
   options.keep_alive_timeout = seconds(2);  // longer than a busy machine keeps the client waiting
   Start(options);
-  Client client(server_->port());
+  Client client = Connect();
   // It answers pings by itself as long as it is driven.
   ASSERT_TRUE(client.Until([&] { return client.pings >= 2; }));
   EXPECT_EQ(server_->Stats().connections_open, 1U);
   Wait([&] { return server_->Stats().connections_open == 0; });  // now it says nothing
 }
 
-TEST_F(GrpcServerTest, WhatIsNoHttp2IsClosed) {
+TEST_P(GrpcServerTest, WhatIsNoHttp2IsClosed) {
   Start();
-  Client client(server_->port());
+  Client client = Connect();
   const std::string text = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
-  ASSERT_EQ(::send(client.fd(), text.data(), text.size(), MSG_NOSIGNAL),
-            static_cast<ssize_t>(text.size()));
+  ASSERT_TRUE(client.Say(text));
   Wait([&] { return server_->Stats().bad_connections == 1; });
   Wait([&] { return server_->Stats().connections_open == 0; });
 }
 
-TEST_F(GrpcServerTest, LimitsOfConnectionsAndMetadataHold) {
+TEST_P(GrpcServerTest, LimitsOfConnectionsAndMetadataHold) {
   ServerOptions options;
   options.max_connections = 1;
   options.max_metadata_bytes = 2000;
   Start(options);
   std::vector<std::unique_ptr<Client>> clients;
-  for (int i = 0; i < 3; ++i) clients.push_back(std::make_unique<Client>(server_->port()));
+  for (int i = 0; i < 3; ++i) {
+    clients.push_back(std::make_unique<Client>(server_->port(), true, GetParam()));
+  }
   Wait([&] { return server_->Stats().refused_connections >= 1; });  // two loops, one each
   Client* open = nullptr;
   for (auto& client : clients) {

@@ -1,9 +1,7 @@
-// For tests: a gRPC client on a blocking socket, by nghttp2.
+// For tests: a gRPC client on a blocking socket, by nghttp2, with TLS or without.
 #pragma once
 
-#include <arpa/inet.h>
 #include <gtest/gtest.h>
-#include <netinet/tcp.h>
 #include <nghttp2/nghttp2.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -19,6 +17,7 @@
 #include <vector>
 
 #include "grpc/framing.h"
+#include "net/tls_testing.h"
 
 namespace penstock::grpc {
 
@@ -50,15 +49,11 @@ class Client {
     }
   };
 
-  explicit Client(uint16_t port, bool takes_all = true) {
-    fd_ = ::socket(AF_INET, SOCK_STREAM, 0);
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(port);
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    EXPECT_EQ(::connect(fd_, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
-    const int yes = 1;
-    ::setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes));
+  enum class Tls { kNone, kUsed };
+
+  explicit Client(uint16_t port, bool takes_all = true, Tls tls = Tls::kNone)
+      : fd_(net::ConnectLoopback(port)) {
+    if (tls == Tls::kUsed) tls_ = std::make_unique<net::TlsClient>(fd_);
     nghttp2_session_callbacks* callbacks = nullptr;
     nghttp2_session_callbacks_new(&callbacks);
     nghttp2_session_callbacks_set_on_header_callback(
@@ -102,7 +97,7 @@ class Client {
   }
   ~Client() {
     nghttp2_session_del(session_);
-    ::close(fd_);
+    if (tls_ == nullptr) ::close(fd_);
   }
 
   // Begins an RPC; `body` goes out with it, `is_last` or not.
@@ -147,10 +142,16 @@ class Client {
     Push();
   }
 
+  // Sends these bytes, whatever they are.
+  bool Say(std::string_view bytes) {
+    if (tls_ != nullptr) return tls_->Write(bytes);
+    return ::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL) ==
+           static_cast<ssize_t>(bytes.size());
+  }
   void Push() {
     const uint8_t* data = nullptr;
     for (ssize_t size; (size = nghttp2_session_mem_send(session_, &data)) > 0;) {
-      is_closed |= ::send(fd_, data, static_cast<size_t>(size), MSG_NOSIGNAL) != size;
+      is_closed |= !Say({reinterpret_cast<const char*>(data), static_cast<size_t>(size)});
     }
   }
   // Talks until the condition holds or the server has closed. False: it does not hold.
@@ -159,8 +160,10 @@ class Client {
     while (!holds()) {
       Push();
       pollfd ready{fd_, POLLIN, 0};
-      if (::poll(&ready, 1, 30'000) <= 0) return false;
-      const ssize_t size = ::recv(fd_, buffer.data(), buffer.size(), 0);
+      const bool has_pending = tls_ != nullptr && tls_->has_pending();
+      if (!has_pending && ::poll(&ready, 1, 30'000) <= 0) return false;
+      const ssize_t size = tls_ != nullptr ? tls_->Read(buffer.data(), buffer.size())
+                                           : ::recv(fd_, buffer.data(), buffer.size(), 0);
       if (size <= 0) {
         is_closed = true;
         return holds();
@@ -177,7 +180,6 @@ class Client {
     EXPECT_TRUE(Until([&] { return answers[stream].is_closed; }));
     return answers[stream];
   }
-  int fd() const { return fd_; }
 
   std::map<int32_t, Answer> answers;
   int goaways = 0, pings = 0;
@@ -189,7 +191,8 @@ class Client {
     size_t sent = 0;
     bool is_last = true;
   };
-  int fd_ = -1;
+  const int fd_;
+  std::unique_ptr<net::TlsClient> tls_;  // owns the socket, if there
   nghttp2_session* session_ = nullptr;
   std::vector<std::unique_ptr<Source>> sources_;
   std::map<int32_t, Source*> last_source_;
