@@ -61,7 +61,8 @@ std::string FolderOf(const std::string& path) {
 struct FileWatcher::Impl {
   Impl(std::string file, const WatchOptions& o, std::function<void()> callback)
       : path(std::move(file)), folder(FolderOf(path)), options(o), on_change(std::move(callback)) {
-    name = path.substr(path.rfind('/') + 1);  // npos + 1 is 0
+    names = options.siblings;
+    names.push_back(path.substr(path.rfind('/') + 1));  // npos + 1 is 0
   }
 
   ~Impl() {
@@ -87,7 +88,7 @@ struct FileWatcher::Impl {
     if (event.mask & IN_Q_OVERFLOW) return true;
     if (event.wd != watch) return false;  // of a folder that is not watched any more
     if (event.len == 0 || is_link) return true;
-    return name == event.name;
+    return std::ranges::find(names, event.name) != names.end();
   }
 
   // Reads all events that wait. Returns whether one of them may be about the file.
@@ -108,8 +109,8 @@ struct FileWatcher::Impl {
 
   void Tell() {
     WatchFolder();
-    is_link = IsLink(path);
-    seen = SignatureOf(path);  // before the callback reads: what comes later is seen later
+    is_link = std::ranges::any_of(names, [&](const auto& name) { return IsLink(At(name)); });
+    seen = Signatures();  // before the callback reads: what comes later is seen later
     first_event.reset();
     on_change();
     next_poll = Now() + (watch >= 0 ? options.poll : options.poll_alone);
@@ -117,8 +118,15 @@ struct FileWatcher::Impl {
 
   void Look() {
     WatchFolder();
-    if (SignatureOf(path) != seen) return Tell();
+    if (Signatures() != seen) return Tell();
     next_poll = Now() + (watch >= 0 ? options.poll : options.poll_alone);
+  }
+
+  std::string At(const std::string& name) const { return folder + "/" + name; }
+  std::vector<Signature> Signatures() const {
+    std::vector<Signature> all;
+    for (const std::string& name : names) all.push_back(SignatureOf(At(name)));
+    return all;
   }
 
   Time NextWake() const {
@@ -144,7 +152,7 @@ struct FileWatcher::Impl {
 
   const std::string path;
   const std::string folder;
-  std::string name;
+  std::vector<std::string> names;
   const WatchOptions options;
   const std::function<void()> on_change;
   int stop_fd = -1;
@@ -154,7 +162,7 @@ struct FileWatcher::Impl {
   // Of the thread.
   int watch = -1;
   bool is_link = false;  // what it points to may change by any event in the folder
-  Signature seen;
+  std::vector<Signature> seen;
   std::optional<Time> first_event;  // of those that have not been told
   Time last_event;
   Time next_poll;

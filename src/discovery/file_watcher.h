@@ -12,6 +12,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "core/result.h"
 #include "core/time.h"
@@ -27,6 +28,8 @@ struct WatchOptions {
   Duration patience = milliseconds(500);
   Duration poll = seconds(5);        // with inotify
   Duration poll_alone = seconds(1);  // without
+  // Names of files beside the one that is watched, whose changes are told as its own are.
+  std::vector<std::string> siblings;
 };
 
 class FileWatcher {
