@@ -51,6 +51,7 @@ size_t ModelRestorer::Pass(std::string_view text, std::string* out) {
     const size_t value = at + kKey.size() + size - served_.size();
     out->append(text.substr(passed, value - passed)).append(named_);
     passed = value + served_.size();
+    at = passed - 1;
     ++replaced_;
   }
   // No key is whole any more, but the text may end in the beginning of one.

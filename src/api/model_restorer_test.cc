@@ -49,6 +49,12 @@ TEST(ModelRestorer, GivesTheNameBackHoweverTheAnswerIsCut) {
   }
 }
 
+TEST(ModelRestorer, TakesWhatItReplacedForNoKey) {
+  for (size_t piece = 1; piece < 20; ++piece) {
+    EXPECT_EQ(Restored("", "n", R"("model":""model":"")", piece), R"("model":"n"model":"")");
+  }
+}
+
 TEST(ModelRestorer, EscapesNames) {
   EXPECT_EQ(Restored("a\"b", "c\\d", R"({"model":"a\"b"})", 5), R"({"model":"c\\d"})");
   EXPECT_EQ(Restored("same", "same", R"({"model":"same"})", 3), R"({"model":"same"})");

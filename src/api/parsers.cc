@@ -168,7 +168,8 @@ std::optional<Route> ParserSet::FindWhole(std::string_view path) const {
   if (path.starts_with("/v1/") || path == "/v2/rerank") path.remove_prefix(3);
   const auto entry = std::ranges::find_if(entries_, [&](const Entry& candidate) {
     const std::string_view claimed = candidate.claim->path;
-    return path.starts_with('/') && (path == claimed || path.substr(1) == claimed);
+    if (claimed.starts_with('/')) return path == claimed;
+    return path.starts_with('/') && path.substr(1) == claimed;
   });
   return RouteOf(entry == entries_.end() ? nullptr : &*entry);
 }

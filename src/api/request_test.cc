@@ -48,7 +48,7 @@ TEST(ClassifyPath, KnowsTheRoutes) {
   for (std::string_view other :
        {"", "/v1/completions%3Fx", "/v1/completion%2573", "/", "/v1", "/v1/",
         "/v1/chat/completions/", "/v2/chat/completions", "/generate", "/v1/v1/completions",
-        "/v1/detokenize", "completions", "//v1/completions"}) {
+        "/v1/detokenize", "completions", "//v1/completions", "//tokenize", "//completions"}) {
     EXPECT_EQ(ClassifyPath(other), Api::kOther) << other;
   }
 }

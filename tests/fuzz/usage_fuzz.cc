@@ -59,13 +59,15 @@ void CheckAgainstTree(std::string_view text, const UsageScanner& scanner) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size < 2) return 0;
-  const auto format =
-      data[0] & 1 ? UsageScanner::Format::kEventStream : UsageScanner::Format::kJson;
+  using Format = UsageScanner::Format;
+  constexpr Format kFormats[] = {Format::kJson, Format::kEventStream, Format::kVllmGenerate,
+                                 Format::kVllmEmbed, Format::kVertex};
+  const Format format = kFormats[data[0] % std::size(kFormats)];
   const size_t piece = 1 + data[1] % 64;
   const std::string_view text(reinterpret_cast<const char*>(data + 2), size - 2);
   const UsageScanner whole = Scan(format, text, std::max<size_t>(text.size(), 1));
   CheckSame(whole, Scan(format, text, piece));
   CheckSame(whole, Scan(format, text, 1));
-  if (format == UsageScanner::Format::kJson) CheckAgainstTree(text, whole);
+  if (format == Format::kJson) CheckAgainstTree(text, whole);
   return 0;
 }
