@@ -1,6 +1,7 @@
 #include "admin/live_json.h"
 
 #include <algorithm>
+#include <cmath>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -74,6 +75,18 @@ void WriteLoad(uint32_t slot, const model::LiveColumns& live, Time now, JsonWrit
   WriteIfKnown("metrics_age_s", age_s, json);
   json->Field("in_flight_requests", live.in_flight_requests[slot].load(kRelaxed))
       .Field("in_flight_tokens", live.in_flight_tokens[slot].load(kRelaxed));
+  if (live.attribute_names.empty()) return;
+  json->Key("attributes").BeginObject();
+  for (size_t i = 0; i < live.attribute_names.size(); ++i) {
+    json->Key(live.attribute_names[i]);
+    const float value = live.Attribute(slot, i);
+    if (std::isnan(value)) {
+      json->Null();
+    } else {
+      json->Value(Rounded(value));
+    }
+  }
+  json->EndObject();
 }
 
 }  // namespace

@@ -14,6 +14,7 @@ namespace {
 
 constexpr Duration kFirstRound = seconds(2);
 constexpr Duration kTick = seconds(1);
+constexpr Duration kFastestModels = milliseconds(50);
 constexpr size_t kMaxLoops = 256;
 
 size_t LoopsOf(const config::ServeConfig& config) {
@@ -77,12 +78,28 @@ Result<std::unique_ptr<recording::Recorder>> OpenRecorder(const config::ServeCon
 }
 
 signals::ScraperOptions ScraperOptionsOf(const config::ServeConfig& config,
-                                         const BrainOptions& brain) {
+                                         const std::optional<sched::PickerSettings>& settings,
+                                         const signals::EngineTable& engines) {
   signals::ScraperOptions options;
   options.interval = config.scrape.interval;
   options.models_interval = config.scrape.models_interval;
-  options.reads_models = brain.reads_models;
+  options.engines = &engines;
+  if (!settings) return options;
+  options.metrics_path = settings->metrics.path;
+  options.metrics_port = settings->metrics.port;
+  options.reads_models = settings->models.has_value();
+  if (!settings->models) return options;
+  options.models_path = settings->models->path;
+  options.models_port = settings->models->port;
+  if (settings->models->interval) {
+    options.models_interval = std::max<Duration>(*settings->models->interval, kFastestModels);
+  }
   return options;
+}
+
+std::unique_ptr<const signals::EngineTable> DescribedEngines(const BrainOptions& options) {
+  if (!options.signals) return nullptr;
+  return std::make_unique<signals::EngineTable>(options.signals->extractor);
 }
 
 }  // namespace
@@ -99,7 +116,9 @@ Brain::Brain(const config::ServeConfig& config, ChosenScheduler chosen, const Br
       policy_(std::move(chosen.policy)),
       front_stats_(std::move(front_stats)),
       recorder_(std::move(recorder)),
-      fleet_(config_.limits.max_endpoints, recorder_.get()),
+      described_engines_(DescribedEngines(options_)),
+      engines_(described_engines_ ? *described_engines_ : signals::EngineTable::Known()),
+      fleet_(config_.limits.max_endpoints, recorder_.get(), engines_.attributes()),
       live_(2 * config_.limits.max_endpoints),
       director_(fleet_, std::move(chosen.scheduler), DirectorOptionsOf(config_, live_)),
       metrics_(registry_, PrefixProducerOf(director_.scheduler())),
@@ -175,8 +194,8 @@ Result<> Brain::Open(const std::function<Result<>()>& open_front) {
   discovery_ = std::move(*discovered);
   if (Result<> opened = open_front(); !opened) return opened;
   if (Result<> opened = OpenAdmin(); !opened) return opened;
-  scraper_ =
-      std::make_unique<signals::Scraper>(fleet_, registry_, ScraperOptionsOf(config_, options_));
+  scraper_ = std::make_unique<signals::Scraper>(
+      fleet_, registry_, ScraperOptionsOf(config_, options_.signals, engines_));
   scraper_->Start();
   scraper_->WaitFirstRound(kFirstRound);
   StartTicking();

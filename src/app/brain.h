@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <random>
 #include <string>
 #include <string_view>
@@ -24,6 +25,8 @@
 #include "intake/request_metrics.h"
 #include "net/loop.h"
 #include "recording/recorder.h"
+#include "sched/picker_settings.h"
+#include "signals/engine_table.h"
 #include "signals/scraper.h"
 #include "telemetry/metrics.h"
 
@@ -32,8 +35,13 @@ namespace penstock::app {
 using NamedStats = std::vector<std::pair<std::string_view, http::ServerStats>>;
 
 struct BrainOptions {
-  bool reads_models = true;  // which models each engine serves
   bool watches_endpoints_file = true;
+  // How engines' metrics and models are read. Nothing: as engines do by themselves.
+  std::optional<sched::PickerSettings> signals;
+  // Of metrics: names of the pool, and how old an endpoint's figures may be to count in the pool's.
+  std::string pool_name = "default";
+  std::string pool_namespace = "default";
+  Duration metrics_staleness = Duration::max();
 };
 
 // THREADS: made, opened, stopped and destroyed by one thread. It starts threads of its own: one a
@@ -86,7 +94,9 @@ class Brain {
   std::atomic<bool> draining_{false};
   std::random_device entropy_;
   telemetry::Registry registry_;
-  const std::unique_ptr<recording::Recorder> recorder_;  // null: none
+  const std::unique_ptr<recording::Recorder> recorder_;                  // null: none
+  const std::unique_ptr<const signals::EngineTable> described_engines_;  // null: the known ones
+  const signals::EngineTable& engines_;
   director::Fleet fleet_;
   admin::LiveStats live_;
   director::Director director_;

@@ -133,8 +133,11 @@ Result<std::unique_ptr<Picker>> Picker::Start(const EppFlags& flags) {
   Impl& picker = *impl;
   impl->flags = flags;
   impl->settings = plan->settings;
-  const BrainOptions options{.reads_models = plan->settings.models.has_value(),
-                             .watches_endpoints_file = plan->watches_endpoints_file};
+  const BrainOptions options{.watches_endpoints_file = plan->watches_endpoints_file,
+                             .signals = plan->settings,
+                             .pool_name = flags.pool_name.empty() ? "epp" : flags.pool_name,
+                             .pool_namespace = PoolNamespace(flags),
+                             .metrics_staleness = flags.metrics_staleness_threshold};
   auto brain = Brain::Create(plan->config, std::move(plan->chosen), options, [&picker] {
     NamedStats stats;
     if (picker.server != nullptr) stats.emplace_back("ext_proc", Shown(picker.server->Stats()));

@@ -132,6 +132,12 @@ void ApplyBounds(const EppFlags& flags, config::ServeConfig* config) {
 
 }  // namespace
 
+std::string PoolNamespace(const EppFlags& flags) {
+  if (!flags.pool_namespace.empty()) return flags.pool_namespace;
+  const char* const own = std::getenv("NAMESPACE");
+  return own != nullptr && *own != '\0' ? own : "default";
+}
+
 std::string_view DefaultPickerConfig() {
   return R"(apiVersion: llm-d.ai/v1alpha1
 kind: EndpointPickerConfig

@@ -23,6 +23,9 @@ struct PickerPlan {
 // The error has a line for each mistake.
 Result<PickerPlan> PlanPicker(const EppFlags& flags);
 
+// The flag's, else that of the environment, else "default".
+std::string PoolNamespace(const EppFlags& flags);
+
 // What llm-d runs when it is given no configuration.
 std::string_view DefaultPickerConfig();
 

@@ -28,10 +28,10 @@ Result<> CheckUnique(const std::vector<model::EndpointSpec>& endpoints) {
 
 }  // namespace
 
-Fleet::Fleet(size_t max_endpoints, Journal* journal)
+Fleet::Fleet(size_t max_endpoints, Journal* journal, std::vector<std::string> attribute_names)
     : max_endpoints_(max_endpoints),
       journal_(journal),
-      live_(2 * max_endpoints),
+      live_(2 * max_endpoints, std::move(attribute_names)),
       slot_owner_(2 * max_endpoints),
       slot_member_(2 * max_endpoints, -1),
       started_at_(2 * max_endpoints, 0),
@@ -130,6 +130,7 @@ Result<> Fleet::ReplaceMembers(std::vector<model::EndpointSpec> endpoints) {
       live_.running[slot].store(0, std::memory_order_relaxed);
       live_.kv_usage[slot].store(0, std::memory_order_relaxed);
       live_.scraped_at_nanos[slot].store(0, std::memory_order_relaxed);
+      live_.SetAttributes(slot, {});
     }
     members_ = std::move(next);
     for (size_t m = 0; m < members_.size(); ++m)
@@ -166,6 +167,7 @@ void Fleet::Scraped(uint32_t slot, const EngineSignals& signals, Time now) {
     if (signals.waiting) live_.waiting[slot].store(*signals.waiting, std::memory_order_relaxed);
     if (signals.running) live_.running[slot].store(*signals.running, std::memory_order_relaxed);
     if (signals.kv_usage) live_.kv_usage[slot].store(*signals.kv_usage, std::memory_order_relaxed);
+    if (!signals.attributes.empty()) live_.SetAttributes(slot, signals.attributes);
     live_.scraped_at_nanos[slot].store(ToNanos(now), std::memory_order_relaxed);
     model::EndpointInfo& info = members_[static_cast<size_t>(m)];
     const bool same =

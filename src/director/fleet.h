@@ -35,6 +35,9 @@ struct EngineSignals {
   std::optional<uint32_t> block_size_tokens;
   std::optional<uint32_t> gpu_blocks;
   std::optional<double> started_at;  // the process's start, Unix seconds
+  // By LiveColumns::attribute_names; NaN: not told. Empty: none are read. No decision rests on
+  // them, so that recordings do not hold them.
+  std::vector<float> attributes;
 };
 
 // Facts about endpoints that plugins must hear of.
@@ -50,7 +53,8 @@ class FleetObserver {
 class Fleet {
  public:
   // `journal` may be null; else it outlives the fleet and whoever decides over it.
-  explicit Fleet(size_t max_endpoints = 1024, Journal* journal = nullptr);
+  explicit Fleet(size_t max_endpoints = 1024, Journal* journal = nullptr,
+                 std::vector<std::string> attribute_names = {});
 
   Journal* journal() const { return journal_; }
 

@@ -9,7 +9,9 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -90,18 +92,35 @@ struct PoolSnapshot {
 //
 // THREADS: every element may be read and written from any thread, relaxed: a decision tolerates a
 // value that is a few hundred nanoseconds old.
-// COST: 64 bytes a slot for the whole capacity, allocated once.
+// COST: 64 bytes a slot for the whole capacity, and 4 for each attribute, allocated once.
 struct LiveColumns {
-  explicit LiveColumns(size_t slots)
+  explicit LiveColumns(size_t slots, std::vector<std::string> attributes = {})
       : capacity(slots),
+        attribute_names(std::move(attributes)),
         in_flight_requests(new std::atomic<int64_t>[slots]()),
         in_flight_tokens(new std::atomic<int64_t>[slots]()),
         waiting(new std::atomic<float>[slots]()),
         running(new std::atomic<float>[slots]()),
         kv_usage(new std::atomic<float>[slots]()),
-        scraped_at_nanos(new std::atomic<int64_t>[slots]()) {}
+        scraped_at_nanos(new std::atomic<int64_t>[slots]()),
+        attributes(new std::atomic<float>[slots * attribute_names.size()]()) {
+    for (size_t slot = 0; slot < slots; ++slot) SetAttributes(static_cast<uint32_t>(slot), {});
+  }
 
-  size_t capacity;
+  // The value of attribute_names[i]; NaN: not told.
+  float Attribute(uint32_t slot, size_t i) const {
+    return attributes[slot * attribute_names.size() + i].load(std::memory_order_relaxed);
+  }
+  // In the order of attribute_names; those that are left out become NaN.
+  void SetAttributes(uint32_t slot, std::span<const float> values) {
+    for (size_t i = 0; i < attribute_names.size(); ++i) {
+      const float value = i < values.size() ? values[i] : std::numeric_limits<float>::quiet_NaN();
+      attributes[slot * attribute_names.size() + i].store(value, std::memory_order_relaxed);
+    }
+  }
+
+  const size_t capacity;
+  const std::vector<std::string> attribute_names;  // of engine metrics beside the usual ones
   std::unique_ptr<std::atomic<int64_t>[]> in_flight_requests;  // sent by us, not yet ended
   std::unique_ptr<std::atomic<int64_t>[]>
       in_flight_tokens;                            // uncached tokens sent, first chunk not seen
@@ -109,6 +128,7 @@ struct LiveColumns {
   std::unique_ptr<std::atomic<float>[]> running;   // engine's batch, requests
   std::unique_ptr<std::atomic<float>[]> kv_usage;  // 0..1
   std::unique_ptr<std::atomic<int64_t>[]> scraped_at_nanos;  // 0: never
+  std::unique_ptr<std::atomic<float>[]> attributes;          // see Attribute
 };
 
 }  // namespace penstock::model

@@ -1,5 +1,6 @@
 #include "sched/config_loader.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -57,6 +58,12 @@ Outcome LoadFor(const Abilities& abilities, std::string_view body) {
                                         &outcome.diagnostics);
   return outcome;
 }
+
+constexpr Abilities kEveryAbility = [] {
+  Abilities all = kPickerAbilities;
+  all.engine_tls = true;
+  return all;
+}();
 
 Outcome Load(std::string_view body) { return LoadFor(kGatewayAbilities, body); }
 
@@ -223,8 +230,57 @@ TEST(EndpointPickerConfig, WhatOnlyTheProgramLacksNamesTheProgram) {
   };
   for (const auto& [body, expected] : cases) {
     EXPECT_THAT(ErrorsOf(body), ElementsAre(HasSubstr(std::string(expected)))) << body;
-    EXPECT_THAT(LoadFor(kPickerAbilities, body).diagnostics.errors, IsEmpty()) << body;
+    EXPECT_THAT(LoadFor(kEveryAbility, body).diagnostics.errors, IsEmpty()) << body;
   }
+  EXPECT_THAT(
+      LoadFor(kPickerAbilities,
+              "plugins: [{type: metrics-data-source, parameters: {scheme: "
+              "https}}]\n")
+          .diagnostics.errors,
+      ElementsAre(HasSubstr("metrics-data-source over https needs TLS to engines, which 'penstock "
+                            "epp' does not have")));
+}
+
+TEST(EndpointPickerConfig, CertificatesWithoutHttpsAreIgnoredWithAWarning) {
+  const Outcome o = LoadFor(kPickerAbilities,
+                            "plugins: [{type: metrics-data-source, parameters: {caCertPath: /ca, "
+                            "clientCertPath: /c, clientKeyPath: /k}}]\n");
+  EXPECT_TRUE(o.ok);
+  EXPECT_THAT(o.diagnostics.warnings,
+              ElementsAre(HasSubstr("metrics-data-source.caCertPath is ignored: scheme is http"),
+                          HasSubstr("clientCertPath is ignored")));
+}
+
+TEST(EndpointPickerConfig, AttributesThatNobodyUsesWarn) {
+  const Outcome o = LoadFor(
+      kPickerAbilities,
+      "plugins: [{type: core-metrics-extractor, parameters: {engineConfigs: [{name: a, "
+      "customMetrics: [{attributeKey: Heat, metricSpec: heat}]}, {name: b, cacheInfoSpec: info, "
+      "customMetrics: [{attributeKey: Heat, metricSpec: warmth}]}]}}]\n");
+  EXPECT_TRUE(o.ok);
+  EXPECT_THAT(
+      o.diagnostics.warnings,
+      ElementsAre(HasSubstr("attribute 'Heat' is read and shown by /debug/endpoints, but no "
+                            "plugin uses it"),
+                  HasSubstr("engineConfigs 'b': cacheInfoSpec tells nothing without")));
+}
+
+TEST(EndpointPickerConfig, AttributesAreBounded) {
+  std::string many;
+  for (size_t i = 0; i <= kMaxAttributes; ++i) {
+    many += fmt::format("{{attributeKey: k{}, metricSpec: m}}, ", i);
+  }
+  const auto load = [](const std::string& custom) {
+    return LoadFor(kPickerAbilities,
+                   "plugins: [{type: core-metrics-extractor, parameters: {engineConfigs: [{name: "
+                   "a, customMetrics: [" +
+                       custom + "]}]}}]\n")
+        .diagnostics.errors;
+  };
+  EXPECT_THAT(load(many),
+              ElementsAre(HasSubstr("customMetrics have more than 64 different attributes")));
+  EXPECT_THAT(load("{attributeKey: k, metricSpec: m}, {attributeKey: k, metricSpec: n}"),
+              ElementsAre(HasSubstr("engineConfigs 'a': attribute 'k' has two metrics")));
 }
 
 TEST(EndpointPickerConfig, ThePickersSettingsAreStrict) {
@@ -261,7 +317,7 @@ TEST(EndpointPickerConfig, ThePickersSettingsAreStrict) {
 }
 
 TEST(EndpointPickerConfig, FillsThePickersSettings) {
-  const Outcome o = LoadFor(kPickerAbilities, R"(featureGates: [haPopulateNonLeaderDatastore=false]
+  const Outcome o = LoadFor(kEveryAbility, R"(featureGates: [haPopulateNonLeaderDatastore=false]
 plugins:
 - {type: file-discovery, name: files, parameters: {path: /etc/e.yaml, watchFile: true}}
 - type: metrics-data-source
@@ -287,7 +343,7 @@ requestHandler:
   parsers: [{pluginRef: vllmgrpc-parser}, {pluginRef: openai-parser}]
 )");
   ASSERT_TRUE(o.ok) << o.diagnostics.errors.front();
-  EXPECT_THAT(o.diagnostics.warnings, IsEmpty());
+  EXPECT_THAT(o.diagnostics.warnings, ElementsAre(HasSubstr("attribute 'Heat' is read")));
   const PickerSettings& s = o.settings;
   EXPECT_FALSE(s.gates.ha_populate_non_leader_datastore);
   ASSERT_TRUE(s.discovery);

@@ -109,11 +109,15 @@ void PickerReader::CheckSource(const EngineSource& source, const PluginDocument&
     complaints_.Error(at("parameters"),
                       fmt::format("{}: clientCertPath and clientKeyPath go together", plugin.type));
   }
-  const bool has_tls = source.scheme != "http" || !source.ca_cert_path.empty() ||
-                       !source.client_cert_path.empty() || !source.client_key_path.empty();
-  if (has_tls && !abilities_.engine_tls) {
+  if (source.scheme != "http" && !abilities_.engine_tls) {
     Lacking(at("scheme"), plugin.type + " over https", "TLS to engines");
   }
+  const auto warn_without_tls = [&](std::string_view key, const std::string& value) {
+    if (source.scheme != "http" || value.empty()) return;
+    complaints_.Warning(at(key), fmt::format("{}.{} is ignored: scheme is http", plugin.type, key));
+  };
+  warn_without_tls("caCertPath", source.ca_cert_path);
+  warn_without_tls("clientCertPath", source.client_cert_path);
   if (abilities_.source_places) return;
   if (source.path != usual_path) {
     Lacking(at("path"), fmt::format("{}.path '{}'", plugin.type, source.path),
@@ -173,10 +177,18 @@ void PickerReader::ReadEngine(const EngineMetricsDocument& engine, const YamlNod
   read("cacheNumBlocksSpec", engine.block_count, &out.block_count);
   out.block_size_label = engine.block_size_label;
   out.block_count_label = engine.block_count_label;
-  for (const CustomMetricDocument& custom : engine.custom) {
+  if (out.cache_info && out.block_size_label.empty() && out.block_count_label.empty()) {
+    complaints_.Warning(Place(node, {"cacheInfoSpec"}),
+                        fmt::format("engineConfigs '{}': cacheInfoSpec tells nothing without "
+                                    "cacheBlockSizeLabelName or cacheNumBlocksLabelName",
+                                    engine.name));
+  }
+  const YamlNode& custom_node = Place(node, {"customMetrics"});
+  for (size_t i = 0; i < engine.custom.size(); ++i) {
+    const CustomMetricDocument& custom = engine.custom[i];
     std::optional<MetricSpec> spec;
     read("customMetrics", custom.metric_spec, &spec);
-    if (spec) out.custom.push_back({custom.attribute_key, std::move(*spec)});
+    if (spec) AddAttribute(custom.attribute_key, std::move(*spec), Item(custom_node, i), &out);
   }
   auto& engines = out_.extractor.engines;
   if (std::any_of(engines.begin(), engines.end(),
@@ -185,6 +197,31 @@ void PickerReader::ReadEngine(const EngineMetricsDocument& engine, const YamlNod
                       fmt::format("engineConfigs: '{}' is described twice", out.name));
   }
   engines.push_back(std::move(out));
+}
+
+void PickerReader::AddAttribute(const std::string& key, MetricSpec spec, const YamlNode& node,
+                                EngineMetrics* engine) {
+  const auto& custom = engine->custom;
+  if (std::any_of(custom.begin(), custom.end(),
+                  [&](const CustomMetric& other) { return other.attribute_key == key; })) {
+    complaints_.Error(
+        Place(node, {"attributeKey"}),
+        fmt::format("engineConfigs '{}': attribute '{}' has two metrics", engine->name, key));
+    return;
+  }
+  if (attributes_.insert(key).second) {
+    if (attributes_.size() == kMaxAttributes + 1) {
+      complaints_.Error(node, fmt::format("customMetrics have more than {} different attributes",
+                                          kMaxAttributes));
+    }
+    if (abilities_.engine_metrics) {
+      complaints_.Warning(
+          Place(node, {"attributeKey"}),
+          fmt::format("attribute '{}' is read and shown by /debug/endpoints, but no plugin uses it",
+                      key));
+    }
+  }
+  engine->custom.push_back({key, std::move(spec)});
 }
 
 void PickerReader::CheckEngines(const PluginDocument& plugin, const YamlNode& node) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
 
 #include "sched/loader_context.h"
@@ -39,6 +40,8 @@ class PickerReader {
                    std::string_view usual_path, const wire::YamlNode& node);
   void ReadExtractor(const PluginDocument& plugin, const wire::YamlNode& node);
   void ReadEngine(const EngineMetricsDocument& engine, const wire::YamlNode& node);
+  void AddAttribute(const std::string& key, MetricSpec spec, const wire::YamlNode& node,
+                    EngineMetrics* engine);
   void CheckEngines(const PluginDocument& plugin, const wire::YamlNode& node);
   void ReadGates(const std::vector<std::string>& gates, const wire::YamlNode& node);
   void ReadFlowControl(const wire::YamlNode& document, const PickerDocument& parsed);
@@ -54,6 +57,7 @@ class PickerReader {
   PickerSettings& out_;
   Complaints& complaints_;
   std::map<std::string, FileDiscovery, std::less<>> discoveries_;  // by instance
+  std::set<std::string> attributes_;                               // of customMetrics
   bool has_metrics_ = false;
   bool has_extractor_ = false;
 };

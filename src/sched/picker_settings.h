@@ -31,7 +31,6 @@ struct Abilities {
 inline constexpr Abilities kGatewayAbilities{};
 inline constexpr Abilities kPickerAbilities{.program = "penstock epp",
                                             .discovery = true,
-                                            .engine_tls = true,
                                             .source_places = true,
                                             .engine_metrics = true,
                                             .grpc_requests = true,
@@ -74,7 +73,10 @@ std::optional<MetricSpec> ParseMetricSpec(std::string_view text);
 struct CustomMetric {
   std::string attribute_key;
   MetricSpec spec;
+  bool operator==(const CustomMetric&) const = default;
 };
+// Of all engines together, by name.
+inline constexpr size_t kMaxAttributes = 64;
 
 // How one kind of engine calls its metrics. Nothing: that engine does not report it.
 struct EngineMetrics {
@@ -89,6 +91,7 @@ struct EngineMetrics {
   std::optional<MetricSpec> block_size;  // or each as a series of its own
   std::optional<MetricSpec> block_count;
   std::vector<CustomMetric> custom;
+  bool operator==(const EngineMetrics&) const = default;
 };
 
 // The settings of core-metrics-extractor.

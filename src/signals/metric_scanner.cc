@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstring>
 #include <functional>
+#include <limits>
 #include <optional>
 #include <utility>
 
@@ -14,43 +15,12 @@
 
 namespace penstock::signals {
 
-enum class MetricScanner::What : uint8_t {
-  kWaiting,
-  kRunning,
-  kKvUsage,
-  kKvUsageOld,
-  kBlockSize,
-  kBlocks,
-  kLora,           // a time, with names in labels
-  kVllmCacheInfo,  // sizes in labels
-  kSglangCacheInfo,
-  kTritonRequests,  // a label says which
-  kTritonBlocks,
-  kStartTime,
-};
-
-struct MetricScanner::Family {
-  std::string_view name;  // after the engine's prefix
-  EngineType type;
-  What what;
-};
-
 namespace {
 
 constexpr double kMaxCount = 1e9;
 constexpr double kMaxUsage = 1.5;
 constexpr uint64_t kMaxBlockSize = 1 << 20;
-constexpr size_t kMaxGroups = 256;
-
-constexpr std::array<std::string_view, kEngineTypes> kTypeNames = {
-    "", "vllm", "sglang", "trtllm-serve", "triton-tensorrt-llm", "triton"};
-constexpr std::array<std::string_view, kEngineTypes> kExpectedFamilies = {
-    "",
-    "vllm:num_requests_waiting, vllm:num_requests_running, vllm:kv_cache_usage_perc",
-    "sglang:num_queue_reqs, sglang:num_running_reqs, sglang:token_usage",
-    "trtllm_num_requests_waiting, trtllm_num_requests_running, trtllm_kv_cache_utilization",
-    "nv_trt_llm_request_metrics, nv_trt_llm_kv_cache_block_metrics",
-    "nv_inference_pending_request_count"};
+constexpr size_t kMaxGroups = 1024;
 
 bool IsBlank(char c) { return c == ' ' || c == '\t'; }
 
@@ -99,22 +69,19 @@ std::optional<double> ReadNumber(std::string_view text) {
 
 }  // namespace
 
-EngineType ParseEngineType(std::string_view label) {
-  for (size_t i = 1; i < kEngineTypes; ++i) {
-    if (label == kTypeNames[i]) return static_cast<EngineType>(i);
-  }
-  return EngineType::kUnknown;
-}
-
-std::string_view EngineTypeName(EngineType type) {
-  return type == EngineType::kUnknown ? "unknown" : kTypeNames[static_cast<size_t>(type)];
-}
+MetricScanner::MetricScanner(const EngineTable& table)
+    : table_(table), totals_(table.size()), attribute_totals_(table.attribute_totals()) {}
 
 void MetricScanner::Begin(EngineType expected) {
   expected_ = expected;
-  totals_.fill({});
+  for (Totals& totals : totals_) {
+    Lora lora = std::move(totals.lora);  // its memory stays
+    lora.is_seen = false;
+    totals = {};
+    totals.lora = std::move(lora);
+  }
+  std::ranges::fill(attribute_totals_, Total());
   groups_.clear();
-  lora_.is_seen = false;
   started_at_ = 0;
   carry_.clear();
   skips_line_ = false;
@@ -152,77 +119,27 @@ void MetricScanner::Feed(std::string_view piece) {
   }
 }
 
-const MetricScanner::Family* MetricScanner::FindFamily(std::string_view line) {
-  using enum EngineType;
-  static constexpr Family kVllmFamilies[] = {
-      {"num_requests_waiting", kVllm, What::kWaiting},
-      {"num_requests_running", kVllm, What::kRunning},
-      {"kv_cache_usage_perc", kVllm, What::kKvUsage},
-      {"gpu_cache_usage_perc", kVllm, What::kKvUsageOld},
-      {"lora_requests_info", kVllm, What::kLora},
-      {"cache_config_info", kVllm, What::kVllmCacheInfo},
-  };
-  static constexpr Family kSglangFamilies[] = {
-      {"num_queue_reqs", kSglang, What::kWaiting},
-      {"num_running_reqs", kSglang, What::kRunning},
-      {"token_usage", kSglang, What::kKvUsage},
-      {"cache_config_info", kSglang, What::kSglangCacheInfo},
-  };
-  static constexpr Family kTrtllmFamilies[] = {
-      {"num_requests_waiting", kTrtllm, What::kWaiting},
-      {"num_requests_running", kTrtllm, What::kRunning},
-      {"kv_cache_utilization", kTrtllm, What::kKvUsage},
-      {"kv_cache_tokens_per_block", kTrtllm, What::kBlockSize},
-      {"kv_cache_max_blocks", kTrtllm, What::kBlocks},
-  };
-  static constexpr Family kTritonFamilies[] = {
-      {"trt_llm_request_metrics", kTritonTrtllm, What::kTritonRequests},
-      {"trt_llm_kv_cache_block_metrics", kTritonTrtllm, What::kTritonBlocks},
-      {"inference_pending_request_count", kTriton, What::kWaiting},
-  };
-  static constexpr Family kProcessFamilies[] = {
-      {"start_time_seconds", kUnknown, What::kStartTime},
-  };
-  const auto find = [&line](std::string_view prefix, auto& families) -> const Family* {
-    if (!line.starts_with(prefix)) return nullptr;
-    const std::string_view rest = line.substr(prefix.size());
-    for (const Family& family : families) {
-      // The first letter alone turns nearly every line of a page away.
-      if (rest.empty() || rest[0] != family.name[0]) continue;
-      if (!rest.starts_with(family.name) || rest.size() == family.name.size()) continue;
-      const char next = rest[family.name.size()];
-      if (next == '{' || IsBlank(next)) return &family;
-    }
-    return nullptr;
-  };
-  switch (line.empty() ? '\0' : line[0]) {
-    case 'v':
-      return find("vllm:", kVllmFamilies);
-    case 's':
-      return find("sglang:", kSglangFamilies);
-    case 't':
-      return find("trtllm_", kTrtllmFamilies);
-    case 'p':
-      return find("process_", kProcessFamilies);
-    case 'n':
-      return find("nv_", kTritonFamilies);
-    default:
-      return nullptr;
-  }
-}
-
 void MetricScanner::ScanLine(std::string_view line) {
   if (!line.empty() && IsBlank(line[0])) SkipBlanks(&line);
-  const Family* family = FindFamily(line);
+  const EngineTable::Family* family = table_.FindFamily(line);
   if (family == nullptr) return;
   if (line.ends_with('\r')) line.remove_suffix(1);
-  line.remove_prefix(std::min(line.find_first_of("{ \t"), line.size()));
+  line.remove_prefix(family->name.size());
   double value = 0;
   if (!ReadSample(line, &value)) {
     ++bad_values_;
     return;
   }
-  Take(*family, value);
+  bool is_bad = false;  // counted once, however many look at it
+  for (const EngineTable::Use& use : family->uses) {
+    if (!HasLabels(use.labels)) continue;
+    if (value < 0 && use.meaning != Meaning::kAttribute) {
+      is_bad = true;
+    } else {
+      Take(use, value);
+    }
+  }
+  bad_values_ += is_bad ? 1 : 0;
 }
 
 // `text`: what follows the name. A timestamp and an exemplar after the value are not looked at.
@@ -232,7 +149,7 @@ bool MetricScanner::ReadSample(std::string_view text, double* value) {
   if (text.starts_with('{') && !ReadLabels(&text)) return false;
   SkipBlanks(&text);
   const std::optional<double> number = ReadNumber(text.substr(0, text.find_first_of(" \t")));
-  if (!number || !std::isfinite(*number) || *number < 0) return false;
+  if (!number || !std::isfinite(*number)) return false;
   *value = *number;
   return true;
 }
@@ -274,80 +191,72 @@ std::string_view MetricScanner::RawLabel(std::string_view name) const {
   return {};
 }
 
-void MetricScanner::Take(const Family& family, double value) {
-  switch (family.what) {
-    case What::kStartTime:
+bool MetricScanner::HasLabels(const EngineTable::LabelValues& wanted) const {
+  return std::ranges::all_of(wanted, [this](const auto& label) {
+    const std::string_view raw = RawLabel(label.first);
+    return raw.find('\\') == std::string_view::npos ? raw == label.second
+                                                    : Unescape(raw) == label.second;
+  });
+}
+
+void MetricScanner::Take(const EngineTable::Use& use, double value) {
+  switch (use.meaning) {
+    case Meaning::kStartTime:
       started_at_ = std::max(started_at_, value);
       return;
-    case What::kLora:
-      return TakeLora(value);
-    case What::kVllmCacheInfo:
-    case What::kSglangCacheInfo:
-      return TakeCacheInfo(family);
-    case What::kTritonRequests:
-    case What::kTritonBlocks:
-      return TakeTriton(family, value);
+    case Meaning::kLora:
+      return TakeLora(&totals_[static_cast<size_t>(use.engine)].lora, value);
+    case Meaning::kCacheInfo:
+      return TakeCacheInfo(use);
     default:
-      return AddGauge(family.type, family.what, value);
+      return TakeGauge(use, use.meaning, value);
   }
 }
 
-void MetricScanner::TakeTriton(const Family& family, double value) {
-  if (family.what == What::kTritonRequests) {
-    const std::string_view which = RawLabel("request_type");
-    if (which == "waiting") AddGauge(family.type, What::kWaiting, value);
-    if (which == "scheduled") AddGauge(family.type, What::kRunning, value);
-    return;
-  }
-  const std::string_view which = RawLabel("kv_cache_block_type");
-  if (which == "fraction") AddGauge(family.type, What::kKvUsage, value);
-  if (which == "tokens_per") AddGauge(family.type, What::kBlockSize, value);
-  if (which == "max") AddGauge(family.type, What::kBlocks, value);
-}
-
-void MetricScanner::TakeCacheInfo(const Family& family) {
-  const bool is_vllm = family.what == What::kVllmCacheInfo;
-  const std::pair<What, std::string_view> sizes[] = {
-      {What::kBlockSize, RawLabel(is_vllm ? "block_size" : "page_size")},
-      {What::kBlocks, RawLabel(is_vllm ? "num_gpu_blocks" : "num_pages")}};
-  for (const auto& [what, raw] : sizes) {
+void MetricScanner::TakeCacheInfo(const EngineTable::Use& use) {
+  const std::pair<Meaning, std::string_view> sizes[] = {
+      {Meaning::kBlockSize, RawLabel(use.size_label)},
+      {Meaning::kBlocks, RawLabel(use.blocks_label)}};
+  for (const auto& [meaning, raw] : sizes) {
     // vLLM says None until it has measured its memory.
     if (raw.empty() || raw == "None") continue;
     if (const auto number = ParseUint(raw)) {
-      AddGauge(family.type, what, static_cast<double>(*number));
+      TakeGauge(use, meaning, static_cast<double>(*number));
     } else {
       ++bad_values_;
     }
   }
 }
 
-void MetricScanner::TakeLora(double time) {
-  if (lora_.is_seen && time < lora_.time) return;
-  lora_.is_seen = true;
-  lora_.time = time;
-  lora_.running = RawLabel("running_lora_adapters");
-  lora_.waiting = RawLabel("waiting_lora_adapters");
+void MetricScanner::TakeLora(Lora* lora, double time) {
+  if (lora->is_seen && time < lora->time) return;
+  lora->is_seen = true;
+  lora->time = time;
+  lora->running = RawLabel("running_lora_adapters");
+  lora->waiting = RawLabel("waiting_lora_adapters");
   const std::string_view raw = RawLabel("max_lora");
   const std::optional<uint64_t> max = ParseUint(raw);
   const bool is_good = max && *max <= static_cast<uint64_t>(kMaxCount);
   if (!is_good && !raw.empty()) ++bad_values_;
-  lora_.max_adapters = is_good ? static_cast<uint32_t>(*max) : 0;
+  lora->max_adapters = is_good ? static_cast<uint32_t>(*max) : 0;
 }
 
-// Judges the value, and puts SGLang's views of the same thing together.
-void MetricScanner::AddGauge(EngineType type, What what, double value) {
-  const bool is_usage = what == What::kKvUsage || what == What::kKvUsageOld;
-  const bool is_good = what == What::kBlockSize ? value >= 1 && value <= kMaxBlockSize
-                                                : value <= (is_usage ? kMaxUsage : kMaxCount);
+// Judges the value, and puts several views of the same thing together.
+void MetricScanner::TakeGauge(const EngineTable::Use& use, Meaning meaning, double value) {
+  const bool is_usage = meaning == Meaning::kKvUsage || meaning == Meaning::kOldKvUsage;
+  const bool is_good = meaning == Meaning::kAttribute ? true
+                       : meaning == Meaning::kBlockSize
+                           ? value >= 1 && value <= kMaxBlockSize
+                           : value <= (is_usage ? kMaxUsage : kMaxCount);
   if (!is_good) {
     ++bad_values_;
     return;
   }
   if (is_usage) value = std::min(value, 1.0);
-  if (type != EngineType::kSglang) return Add(type, what, value);
-  const uint64_t key = GroupKey();
+  const std::optional<uint64_t> key = GroupKey();
+  if (!key) return Add(use, meaning, value);
   for (Group& group : groups_) {
-    if (group.what == what && group.key == key) {
+    if (group.use == &use && group.meaning == meaning && group.key == *key) {
       group.value = std::max(group.value, value);
       return;
     }
@@ -356,41 +265,42 @@ void MetricScanner::AddGauge(EngineType type, What what, double value) {
     ++bad_values_;
     return;
   }
-  groups_.push_back({what, key, value});
+  groups_.push_back({&use, meaning, *key, value});
 }
 
-// Of the sample's labels, but for those that tell processes of one rank apart.
-uint64_t MetricScanner::GroupKey() const {
+std::optional<uint64_t> MetricScanner::GroupKey() const {
+  const auto is_rank = [](const Label& label) {
+    return label.name == "tp_rank" || label.name == "pp_rank";
+  };
+  if (std::ranges::none_of(labels_, is_rank)) return std::nullopt;
   uint64_t key = 0;
   constexpr uint64_t kOdd = 0x9e3779b97f4a7c15ULL;
   for (const Label& label : labels_) {
-    if (label.name == "tp_rank" || label.name == "pp_rank") continue;
+    if (is_rank(label)) continue;
     const std::hash<std::string_view> hash;
     key += (hash(label.name) * kOdd) ^ hash(label.raw);  // whatever the order of labels
   }
   return key;
 }
 
-void MetricScanner::Add(EngineType type, What what, double value) {
-  Totals& totals = totals_[static_cast<size_t>(type)];
-  const auto add = [value](Total& total) {
-    total.sum += value;
-    ++total.count;
-  };
-  switch (what) {
-    case What::kWaiting:
-      return add(totals.waiting);
-    case What::kRunning:
-      return add(totals.running);
-    case What::kKvUsage:
-      return add(totals.kv_usage);
-    case What::kKvUsageOld:
-      return add(totals.kv_usage_old);
-    case What::kBlocks:
-      return add(totals.blocks);
-    case What::kBlockSize:
+void MetricScanner::Add(const EngineTable::Use& use, Meaning meaning, double value) {
+  Totals& totals = totals_[static_cast<size_t>(use.engine)];
+  switch (meaning) {
+    case Meaning::kWaiting:
+      return totals.waiting.Add(value);
+    case Meaning::kRunning:
+      return totals.running.Add(value);
+    case Meaning::kKvUsage:
+      return totals.kv_usage.Add(value);
+    case Meaning::kOldKvUsage:
+      return totals.old_kv_usage.Add(value);
+    case Meaning::kBlocks:
+      return totals.blocks.Add(value);
+    case Meaning::kBlockSize:
       if (totals.block_size_tokens == 0) totals.block_size_tokens = static_cast<uint32_t>(value);
       return;
+    case Meaning::kAttribute:
+      return attribute_totals_[use.attribute_total].Add(value);
     default:
       return;
   }
@@ -399,20 +309,44 @@ void MetricScanner::Add(EngineType type, What what, double value) {
 uint32_t MetricScanner::Known(EngineType type) const {
   const Totals& totals = totals_[static_cast<size_t>(type)];
   return (totals.waiting.count > 0) + (totals.running.count > 0) +
-         (totals.kv_usage.count + totals.kv_usage_old.count > 0);
+         (totals.kv_usage.count + totals.old_kv_usage.count > 0);
+}
+
+// Whose page it is.
+EngineType MetricScanner::Judge() const {
+  if (expected_ != EngineType::kUnknown) return expected_;
+  const EngineType usual = table_.default_type();
+  if (usual != EngineType::kUnknown && (Known(usual) > 0 || !table_.HasLoad(usual))) return usual;
+  EngineType best = usual;
+  for (size_t i = 1; i < table_.size(); ++i) {
+    if (Known(static_cast<EngineType>(i)) > Known(best)) best = static_cast<EngineType>(i);
+  }
+  return best;
+}
+
+void MetricScanner::FillAttributes(EngineType type, std::vector<float>* out) const {
+  out->assign(table_.attributes().size(), std::numeric_limits<float>::quiet_NaN());
+  for (const EngineTable::Family& family : table_.families()) {
+    for (const EngineTable::Use& use : family.uses) {
+      if (use.engine != type || use.meaning != Meaning::kAttribute) continue;
+      const Total& total = attribute_totals_[use.attribute_total];
+      if (total.count > 0) (*out)[use.attribute] = static_cast<float>(total.sum / total.count);
+    }
+  }
 }
 
 Error MetricScanner::Complaint() const {
+  const EngineType usual = expected_ != EngineType::kUnknown ? expected_ : table_.default_type();
   std::string text;
   if (!has_bytes_) {
     text = "/metrics is empty";
-  } else if (expected_ != EngineType::kUnknown) {
-    text =
-        fmt::format("/metrics has none of {}, though the engine type is {}",
-                    kExpectedFamilies[static_cast<size_t>(expected_)], EngineTypeName(expected_));
-    for (size_t i = 1; i < kEngineTypes; ++i) {
+  } else if (usual != EngineType::kUnknown) {
+    text = fmt::format("/metrics has none of {}, though the engine type is {}{}",
+                       table_.LoadNames(usual), table_.Name(usual),
+                       expected_ == EngineType::kUnknown ? " by default" : "");
+    for (size_t i = 1; i < table_.size(); ++i) {
       const auto type = static_cast<EngineType>(i);
-      if (Known(type) > 0) text += fmt::format("; it has those of {}", EngineTypeName(type));
+      if (Known(type) > 0) text += fmt::format("; it has those of {}", table_.Name(type));
     }
   } else {
     text =
@@ -426,13 +360,12 @@ Error MetricScanner::Complaint() const {
 Result<ScannedMetrics> MetricScanner::Finish() {
   if (!carry_.empty()) ScanLine(carry_);
   carry_.clear();
-  for (const Group& group : groups_) Add(EngineType::kSglang, group.what, group.value);
+  for (const Group& group : groups_) Add(*group.use, group.meaning, group.value);
   groups_.clear();
-  EngineType type = expected_;
-  for (size_t i = 1; i < kEngineTypes && expected_ == EngineType::kUnknown; ++i) {
-    if (Known(static_cast<EngineType>(i)) > Known(type)) type = static_cast<EngineType>(i);
-  }
-  if (Known(type) == 0) return std::unexpected(Complaint());
+  const EngineType type = Judge();
+  const bool is_usable =
+      type != EngineType::kUnknown && has_bytes_ && (Known(type) > 0 || !table_.HasLoad(type));
+  if (!is_usable) return std::unexpected(Complaint());
 
   const Totals& totals = totals_[static_cast<size_t>(type)];
   ScannedMetrics out;
@@ -440,17 +373,18 @@ Result<ScannedMetrics> MetricScanner::Finish() {
   director::EngineSignals& signals = out.signals;
   if (totals.waiting.count > 0) signals.waiting = static_cast<float>(totals.waiting.sum);
   if (totals.running.count > 0) signals.running = static_cast<float>(totals.running.sum);
-  const Total& usage = totals.kv_usage.count > 0 ? totals.kv_usage : totals.kv_usage_old;
+  const Total& usage = totals.kv_usage.count > 0 ? totals.kv_usage : totals.old_kv_usage;
   if (usage.count > 0) signals.kv_usage = static_cast<float>(usage.sum / usage.count);
   if (totals.block_size_tokens > 0) signals.block_size_tokens = totals.block_size_tokens;
   if (totals.blocks.sum >= 1) {
     signals.gpu_blocks = static_cast<uint32_t>(std::min<double>(totals.blocks.sum, UINT32_MAX));
   }
   if (started_at_ > 0) signals.started_at = started_at_;
-  if (type == EngineType::kVllm && lora_.is_seen) {
-    signals.lora =
-        model::LoraState{SplitNames(lora_.running), SplitNames(lora_.waiting), lora_.max_adapters};
+  if (totals.lora.is_seen) {
+    signals.lora = model::LoraState{SplitNames(totals.lora.running),
+                                    SplitNames(totals.lora.waiting), totals.lora.max_adapters};
   }
+  if (!table_.attributes().empty()) FillAttributes(type, &signals.attributes);
   return out;
 }
 

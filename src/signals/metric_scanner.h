@@ -1,55 +1,36 @@
 // Finds the few families that routing needs in an engine's Prometheus text, and nothing else: no
 // tree, no general parser. The page is fed in pieces as they arrive, so it is never kept.
-//
-//   engine               waiting, running, kv usage
-//   vllm                 vllm:num_requests_waiting, vllm:num_requests_running,
-//                        vllm:kv_cache_usage_perc (when absent: vllm:gpu_cache_usage_perc of V0)
-//   sglang               sglang:num_queue_reqs, sglang:num_running_reqs, sglang:token_usage
-//   trtllm-serve         trtllm_num_requests_waiting, trtllm_num_requests_running,
-//                        trtllm_kv_cache_utilization
-//   triton-tensorrt-llm  nv_trt_llm_request_metrics{request_type="waiting", "scheduled"},
-//                        nv_trt_llm_kv_cache_block_metrics{kv_cache_block_type="fraction"}
-//   triton               nv_inference_pending_request_count (it has no gauge of running requests)
-//
-// and LoRA adapters, block size and number of blocks where the engine tells them, and from any
-// engine process_start_time_seconds, which tells that it was restarted.
+// What it looks for is in an EngineTable.
 //
 // Several series of one family describe parts of one server (data-parallel ranks, models), and the
 // engine spreads requests over the parts. So waiting, running and blocks are summed, and kv usage
 // is the mean: the used share of all there is, as ranks are of one size. (The maximum would call a
-// server full whose other ranks are empty.) SGLang's series that differ in tp_rank or pp_rank only
-// are the same requests seen by several processes; the largest of them counts. Of
-// vllm:lora_requests_info the sample with the largest value, a time, counts.
+// server full whose other ranks are empty.) A configuration's own attribute is the mean too. Series
+// that differ in tp_rank or pp_rank only are the same requests seen by several processes; the
+// largest of them counts. Of LoRA's series the sample with the largest value, a time, counts.
 //
 // A value that is not finite, negative or absurd (a count above 1e9, a usage above 1.5; between 1
 // and 1.5 it counts as 1) is left out and counted, as is a sample that is no valid text and a line
-// above 64 KiB.
+// above 64 KiB. An attribute may be any finite number.
 //
 // THREADS: belongs to its caller.
 // COST: 6.5 us a page of 57 KB and 589 lines (bench/metric_scan_bench). No allocation but for LoRA
 // names, labels of a longer line than before and lines that are cut by the end of a piece.
 //
-// SOURCE: Prometheus text format 0.0.4 (timestamps and OpenMetrics' exemplars are passed over); the
-// names are those of vLLM, SGLang, TensorRT-LLM and Triton.
+// SOURCE: Prometheus text format 0.0.4 (timestamps and OpenMetrics' exemplars are passed over).
 #pragma once
 
-#include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "core/result.h"
 #include "director/fleet.h"
+#include "signals/engine_table.h"
 
 namespace penstock::signals {
-
-enum class EngineType : uint8_t { kUnknown, kVllm, kSglang, kTrtllm, kTritonTrtllm, kTriton };
-inline constexpr size_t kEngineTypes = 6;
-
-// The value of the label llm-d.ai/engine-type; kUnknown for "" and any other text.
-EngineType ParseEngineType(std::string_view label);
-std::string_view EngineTypeName(EngineType type);
 
 struct ScannedMetrics {
   director::EngineSignals signals;
@@ -60,19 +41,21 @@ class MetricScanner {
  public:
   static constexpr size_t kMaxLineBytes = 64 * 1024;
 
-  // Begins a page of an engine of this type; kUnknown takes the type whose families the page has.
+  // The table outlives the scanner.
+  explicit MetricScanner(const EngineTable& table = EngineTable::Known());
+
+  // Begins a page of an engine of this type. kUnknown: of the table's default one, and when the
+  // page has nothing of that, of the type whose families it has most of.
   void Begin(EngineType expected);
   void Feed(std::string_view piece);
-  // What the page said. A page without any of waiting, running and kv usage is an error whose
-  // message tells a person what to look at.
+  // What the page said. A page without any of waiting, running and kv usage, though its engine has
+  // them, is an error whose message tells a person what to look at.
   Result<ScannedMetrics> Finish();
 
   // Of the page since Begin.
   uint64_t bad_values() const { return bad_values_; }
 
  private:
-  enum class What : uint8_t;
-  struct Family;
   struct Label {
     std::string_view name;
     std::string_view raw;  // as between its quotes
@@ -80,10 +63,15 @@ class MetricScanner {
   struct Total {
     double sum = 0;
     uint32_t count = 0;
+    void Add(double value) {
+      sum += value;
+      ++count;
+    }
   };
   // The largest of the samples that several processes give for the same thing.
   struct Group {
-    What what;
+    const EngineTable::Use* use;
+    Meaning meaning;
     uint64_t key = 0;
     double value = 0;
   };
@@ -93,30 +81,35 @@ class MetricScanner {
     std::string running, waiting;  // raw label values
     uint32_t max_adapters = 0;
   };
+  // Of one engine.
   struct Totals {
-    Total waiting, running, kv_usage, kv_usage_old, blocks;
+    Total waiting, running, kv_usage, old_kv_usage, blocks;
     uint32_t block_size_tokens = 0;
+    Lora lora;
   };
 
-  static const Family* FindFamily(std::string_view line);
   void ScanLine(std::string_view line);
   bool ReadSample(std::string_view text, double* value);
   bool ReadLabels(std::string_view* text);
   std::string_view RawLabel(std::string_view name) const;
-  void Take(const Family& family, double value);
-  void TakeTriton(const Family& family, double value);
-  void TakeCacheInfo(const Family& family);
-  void TakeLora(double time);
-  void AddGauge(EngineType type, What what, double value);
-  void Add(EngineType type, What what, double value);
-  uint64_t GroupKey() const;
+  bool HasLabels(const EngineTable::LabelValues& wanted) const;
+  void Take(const EngineTable::Use& use, double value);
+  void TakeCacheInfo(const EngineTable::Use& use);
+  void TakeLora(Lora* lora, double time);
+  void TakeGauge(const EngineTable::Use& use, Meaning meaning, double value);
+  void Add(const EngineTable::Use& use, Meaning meaning, double value);
+  // Of the sample's labels; nothing when none tells processes of one rank apart.
+  std::optional<uint64_t> GroupKey() const;
   uint32_t Known(EngineType type) const;
+  EngineType Judge() const;
+  void FillAttributes(EngineType type, std::vector<float>* out) const;
   Error Complaint() const;
 
+  const EngineTable& table_;
   EngineType expected_ = EngineType::kUnknown;
-  std::array<Totals, kEngineTypes> totals_{};
+  std::vector<Totals> totals_;  // by engine
+  std::vector<Total> attribute_totals_;
   std::vector<Group> groups_;
-  Lora lora_;
   double started_at_ = 0;      // of several processes the youngest; 0: not told
   std::vector<Label> labels_;  // of the sample that is being read
   std::string carry_;          // the cut line at the end of the last piece

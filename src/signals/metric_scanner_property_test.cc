@@ -105,8 +105,8 @@ struct Names {
   std::string waiting, running, kv_usage;
 };
 
-// Sums, and the mean of usage; SGLang's series are put together by their other labels.
-Expected Reference(const std::string& page, const Names& names, bool is_sglang) {
+// Sums, and the mean of usage; series of several ranks are put together by their other labels.
+Expected Reference(const std::string& page, const Names& names) {
   using Key = std::pair<std::string, std::string>;
   std::map<Key, double> groups;
   std::map<std::string, std::vector<double>> plain;
@@ -125,13 +125,18 @@ Expected Reference(const std::string& page, const Names& names, bool is_sglang) 
       continue;
     }
     if (is_usage) sample.value = std::min(sample.value, 1.0);
-    if (!is_sglang) {
+    std::string key;
+    bool has_rank = false;
+    for (const auto& [name, value] : sample.labels) {
+      if (name == "tp_rank" || name == "pp_rank") {
+        has_rank = true;
+      } else {
+        key += name + '\0' + value + '\0';
+      }
+    }
+    if (!has_rank) {
       plain[sample.name].push_back(sample.value);
       continue;
-    }
-    std::string key;
-    for (const auto& [name, value] : sample.labels) {
-      if (name != "tp_rank" && name != "pp_rank") key += name + '\0' + value + '\0';
     }
     const auto [it, added] = groups.emplace(Key{sample.name, key}, sample.value);
     if (!added) it->second = std::max(it->second, sample.value);
@@ -213,7 +218,7 @@ bool Same(std::optional<float> a, std::optional<float> b) {
 void Check(uint64_t seed, EngineType type, const Names& names) {
   Random random(seed);
   const std::string page = RandomPage(random, names);
-  const Expected expected = Reference(page, names, type == EngineType::kSglang);
+  const Expected expected = Reference(page, names);
   MetricScanner scanner;
   scanner.Begin(random.Below(2) == 0 ? type : EngineType::kUnknown);
   for (size_t at = 0; at < page.size();) {

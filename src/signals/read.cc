@@ -28,8 +28,8 @@ ReadResult ResultOf(http::CallFailure failure) {
 
 }  // namespace
 
-Read::Read(http::Client& client, std::string_view path, Limits limits)
-    : client_(client), path_(path), limits_(limits) {}
+Read::Read(http::Client& client, std::string_view path, std::string_view accept, Limits limits)
+    : client_(client), path_(path), accept_(accept), limits_(limits) {}
 
 void Read::Aim(std::string host, uint16_t port) {
   call_.reset();
@@ -38,8 +38,7 @@ void Read::Aim(std::string host, uint16_t port) {
   const bool is_ipv6 = host_.find(':') != std::string::npos;
   request_ = fmt::format(
       "GET {} HTTP/1.1\r\nHost: {}{}{}:{}\r\nAccept: {}\r\nUser-Agent: penstock\r\n\r\n", path_,
-      is_ipv6 ? "[" : "", host_, is_ipv6 ? "]" : "", port_,
-      path_ == "/metrics" ? "text/plain; version=0.0.4" : "application/json");
+      is_ipv6 ? "[" : "", host_, is_ipv6 ? "]" : "", port_, accept_);
 }
 
 void Read::Begin(Time now) {

@@ -29,8 +29,8 @@ class Read : public http::CallListener {
     Duration time{};
   };
 
-  // `path` has static storage.
-  Read(http::Client& client, std::string_view path, Limits limits);
+  // `path` outlives it.
+  Read(http::Client& client, std::string_view path, std::string_view accept, Limits limits);
 
   // Sets whom to ask; a running call is cancelled.
   void Aim(std::string host, uint16_t port);
@@ -59,6 +59,7 @@ class Read : public http::CallListener {
 
   http::Client& client_;
   const std::string_view path_;
+  const std::string_view accept_;
   const Limits limits_;
   std::string host_;
   uint16_t port_ = 0;

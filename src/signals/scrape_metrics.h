@@ -28,11 +28,20 @@ std::string_view ReadResultName(ReadResult result);
 struct ScrapeMetrics {
   explicit ScrapeMetrics(telemetry::Registry& registry);
 
+  // Counts how a read ended.
+  void OnMetricsRead(ReadResult result);
+  void OnModelsRead(ReadResult result);
+
   // By ReadResult.
   std::array<telemetry::Counter*, kReadResults> scrapes;
   std::array<telemetry::Counter*, kReadResults> models_reads;
   telemetry::Histogram& seconds;
   telemetry::Counter& bytes;
+  // In llm-d's names: reads that brought nothing, and pages that said nothing.
+  telemetry::Counter& poll_errors;
+  telemetry::Counter& models_poll_errors;
+  telemetry::Counter& extract_errors;
+  telemetry::Counter& models_extract_errors;
   telemetry::Counter& bad_values;
 };
 

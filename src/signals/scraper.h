@@ -16,10 +16,13 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
+#include <string>
 
 #include "core/time.h"
 #include "director/fleet.h"
+#include "signals/engine_table.h"
 #include "telemetry/metrics.h"
 
 namespace penstock::signals {
@@ -28,6 +31,13 @@ struct ScraperOptions {
   Duration interval = milliseconds(50);
   Duration models_interval = seconds(10);
   bool reads_models = true;  // else any endpoint may serve any model
+  std::string metrics_path = "/metrics";
+  std::string models_path = "/v1/models";
+  // Of all engines but those that name a metrics port of their own; 0: the engine's port.
+  uint16_t metrics_port = 0;
+  uint16_t models_port = 0;  // 0: the engine's port
+  // What is read of engines' metrics; must outlive the scraper.
+  const EngineTable* engines = &EngineTable::Known();
   // For one whole read, connecting included. Generous: an engine that is late because it is busy
   // must not be taken out, which would make the others late.
   Duration timeout = seconds(5);

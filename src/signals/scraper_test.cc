@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 
+#include <cmath>
 #include <memory>
 
 #include "signals/testing.h"
@@ -14,6 +15,7 @@ namespace {
 using model::Health;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 class ScraperTest : public ::testing::Test {
  protected:
@@ -83,6 +85,62 @@ TEST_F(ScraperTest, FirstRoundBringsSignalsAndModels) {
   EXPECT_EQ(fleet_.live().kv_usage[Info("b").slot].load(), 0.5f);
   EXPECT_GT(fleet_.live().scraped_at_nanos[Info("b").slot].load(), 0);
   EXPECT_GE(Scrapes("ok"), 2u);
+}
+
+TEST_F(ScraperTest, AsksWhereAndForWhatTheConfigurationSays) {
+  ScriptedEngine engine, metrics, models;
+  metrics.Answer("/custom/metrics?a=b", HttpAnswer(200, "depth{kind=\"waiting\"} 4\nheat 0.5\n"));
+  models.Answer("/list", ModelsAnswer("m2"));
+  sched::ExtractorSettings settings;
+  settings.engine_label_key = "engine";
+  settings.engines = {{}};
+  settings.engines[0].name = "mine";
+  settings.engines[0].waiting = sched::ParseMetricSpec("depth{kind=waiting}");
+  settings.engines[0].custom = {{"Heat", *sched::ParseMetricSpec("heat")}};
+  const EngineTable engines(settings);
+  options_.engines = &engines;
+  options_.metrics_path = "/custom/metrics?a=b";
+  options_.metrics_port = metrics.port();
+  options_.models_path = "/list";
+  options_.models_port = models.port();
+  director::Fleet fleet(8, nullptr, engines.attributes());
+  model::EndpointSpec spec = Spec(engine);
+  spec.labels = {{"engine", "mine"}};
+  ASSERT_TRUE(fleet.Replace({spec}));
+  Scraper scraper(fleet, registry_, options_);
+  scraper.Start();
+  ASSERT_TRUE(scraper.WaitFirstRound(seconds(30)));
+  const auto pool = fleet.snapshot().Get();
+  EXPECT_EQ(pool->endpoints[0].health, Health::kHealthy) << pool->endpoints[0].health_reason;
+  EXPECT_THAT(pool->endpoints[0].models, ElementsAre("m2"));
+  const uint32_t slot = pool->endpoints[0].slot;
+  EXPECT_EQ(fleet.live().waiting[slot].load(), 4);
+  EXPECT_EQ(fleet.live().Attribute(slot, 0), 0.5f);
+  EXPECT_EQ(engine.connections(), 0);
+  metrics.Answer("/custom/metrics?a=b", HttpAnswer(200, "depth{kind=\"waiting\"} 4\n"));
+  EXPECT_TRUE(Eventually([&] { return std::isnan(fleet.live().Attribute(slot, 0)); }));
+}
+
+TEST_F(ScraperTest, OwnMetricsPortWinsOverTheOneOfAll) {
+  ScriptedEngine engine, own;
+  options_.metrics_port = engine.port();
+  own.Answer("/metrics", VllmAnswer(8));
+  model::EndpointSpec spec = Spec(engine);
+  spec.metrics_port = own.port();
+  Start({spec});
+  EXPECT_EQ(fleet_.live().waiting[Info().slot].load(), 8);
+}
+
+TEST_F(ScraperTest, CountsErrorsInLlmdsNames) {
+  ScriptedEngine silent, wrong;
+  silent.Answer("/metrics", HttpAnswer(500, ""));
+  wrong.Answer("/metrics", HttpAnswer(200, "up 1\n"));
+  Start({Spec(silent, "a"), Spec(wrong, "b")});
+  const std::string page = registry_.Expose();
+  EXPECT_THAT(page, Not(HasSubstr("poll_errors_total{source_type=\"metrics-data-source\"} 0")));
+  EXPECT_THAT(page, HasSubstr("poll_errors_total{source_type=\"models-data-source\"} 0"));
+  EXPECT_THAT(page, Not(HasSubstr("extract_errors_total{source_type=\"metrics-data-source\","
+                                  "extractor_type=\"core-metrics-extractor\"} 0")));
 }
 
 TEST_F(ScraperTest, FirstRoundOfAnEmptyFleetIsOverAtOnce) { Start({}); }

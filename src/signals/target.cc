@@ -13,16 +13,8 @@ namespace log = telemetry::log;
 
 constexpr Duration kFirstBackoff = milliseconds(50);
 constexpr Duration kFirstModelsBackoff = milliseconds(250);
-constexpr std::string_view kLegacyEngineTypeLabel = "inference.networking.k8s.io/engine-type";
-
-EngineType TypeOf(const model::EndpointSpec& spec) {
-  EngineType legacy = EngineType::kUnknown;
-  for (const auto& [key, value] : spec.labels) {
-    if (key == model::kEngineTypeLabel) return ParseEngineType(value);
-    if (key == kLegacyEngineTypeLabel) legacy = ParseEngineType(value);
-  }
-  return legacy;
-}
+constexpr std::string_view kMetricsType = "text/plain; version=0.0.4";
+constexpr std::string_view kModelsType = "application/json";
 
 // Some statuses have one usual cause that is worth saying.
 std::string WithAdvice(const Read::Outcome& outcome) {
@@ -32,7 +24,7 @@ std::string WithAdvice(const Read::Outcome& outcome) {
            "another port)";
   }
   if (outcome.status == 401 || outcome.status == 403) {
-    return outcome.reason + ": /metrics must be readable without credentials";
+    return outcome.reason + ": metrics must be readable without credentials";
   }
   return outcome.reason;
 }
@@ -40,8 +32,9 @@ std::string WithAdvice(const Read::Outcome& outcome) {
 }  // namespace
 
 Target::MetricsRead::MetricsRead(Target& target)
-    : Read(target.context_.client, "/metrics",
+    : Read(target.context_.client, target.context_.options.metrics_path, kMetricsType,
            {target.context_.options.max_metrics_bytes, target.context_.options.timeout}),
+      scanner(*target.context_.options.engines),
       target_(target) {}
 
 void Target::MetricsRead::OnPiece(std::string_view piece) {
@@ -50,7 +43,7 @@ void Target::MetricsRead::OnPiece(std::string_view piece) {
 }
 
 Target::ModelsRead::ModelsRead(Target& target)
-    : Read(target.context_.client, "/v1/models",
+    : Read(target.context_.client, target.context_.options.models_path, kModelsType,
            {target.context_.options.max_models_bytes, target.context_.options.timeout}),
       target_(target) {}
 
@@ -77,14 +70,27 @@ bool Target::Is(const model::EndpointInfo& endpoint) const {
 }
 
 void Target::Aim(const model::EndpointSpec& spec) {
-  type_ = TypeOf(spec);
-  const uint16_t metrics_port = spec.metrics_port != 0 ? spec.metrics_port : spec.port;
+  FindType(spec);
+  const ScraperOptions& options = context_.options;
+  uint16_t metrics_port = options.metrics_port != 0 ? options.metrics_port : spec.port;
+  if (spec.metrics_port != 0) metrics_port = spec.metrics_port;
+  const uint16_t models_port = options.models_port != 0 ? options.models_port : spec.port;
   if (metrics_.host() != spec.host || metrics_.port() != metrics_port) {
     metrics_.Aim(spec.host, metrics_port);
   }
-  if (models_.host() != spec.host || models_.port() != spec.port) {
-    models_.Aim(spec.host, spec.port);
+  if (models_.host() != spec.host || models_.port() != models_port) {
+    models_.Aim(spec.host, models_port);
   }
+}
+
+void Target::FindType(const model::EndpointSpec& spec) {
+  const EngineTable& engines = *context_.options.engines;
+  const std::string_view label = engines.LabelOf(spec.labels);
+  type_ = engines.Find(label);
+  if (label.empty() || type_ != EngineType::kUnknown || label == told_label_) return;
+  told_label_ = label;
+  log::Warn("endpoint's engine type is not known, it is treated as one without",
+            {{"endpoint", name_}, {"engine_type", label}});
 }
 
 void Target::Update(const model::EndpointInfo& endpoint, Time now) {
@@ -130,13 +136,13 @@ void Target::OnMetrics(Read::Outcome outcome) {
     context_.metrics.bad_values.Add(metrics_.scanner.bad_values());
     if (page) {
       context_.metrics.seconds.Observe(ToSeconds(outcome.took));
-      context_.metrics.scrapes[static_cast<size_t>(ReadResult::kOk)]->Add();
+      context_.metrics.OnMetricsRead(ReadResult::kOk);
       return Succeeded(page->signals, now);
     }
     outcome.result = ReadResult::kUnusable;
     outcome.reason = std::move(page.error().message);
   }
-  context_.metrics.scrapes[static_cast<size_t>(outcome.result)]->Add();
+  context_.metrics.OnMetricsRead(outcome.result);
   if (outcome.result == ReadResult::kLocal && is_up_) return NotAsked(outcome.reason);
   Failed(WithAdvice(outcome), now);
 }
@@ -194,7 +200,7 @@ void Target::OnModels(Read::Outcome outcome) {
     }
   }
   models_.body = {};
-  context_.metrics.models_reads[static_cast<size_t>(outcome.result)]->Add();
+  context_.metrics.OnModelsRead(outcome.result);
   if (outcome.result != ReadResult::kOk && !is_absent) {
     models_due_ =
         now + Backoff(kFirstModelsBackoff, models_failures_, context_.options.models_interval);

@@ -43,7 +43,8 @@ class Target {
   Time NextDue(Time now) const;
   // Whether its metrics have been read, and its models when that went well.
   bool is_tried() const {
-    return tries_ > 0 && (!is_up_ || models_tries_ > 0 || !context_.options.reads_models);
+    const bool is_asked_for_models = models_tries_ > 0 || !context_.options.reads_models;
+    return tries_ > 0 && (!is_up_ || is_asked_for_models);
   }
   bool Is(const model::EndpointInfo& endpoint) const;
 
@@ -79,6 +80,7 @@ class Target {
   void Failed(const std::string& reason, Time now);
   void BeginModels(Time now);
   void Aim(const model::EndpointSpec& spec);
+  void FindType(const model::EndpointSpec& spec);
   // 2^failures times `base`, `max` at most, give or take a quarter.
   Duration Backoff(Duration base, uint32_t failures, Duration max);
 
@@ -88,6 +90,7 @@ class Target {
   const std::string address_;
   const double phase_;
   EngineType type_ = EngineType::kUnknown;
+  std::string told_label_;  // a type that nobody knows
   MetricsRead metrics_;
   ModelsRead models_;
 

@@ -9,6 +9,7 @@
 
 namespace {
 
+using penstock::signals::EngineTable;
 using penstock::signals::EngineType;
 using penstock::signals::MetricScanner;
 
@@ -20,20 +21,37 @@ void CheckCount(const std::optional<float>& value) {
   if (value) Check(std::isfinite(*value) && *value >= 0);
 }
 
+// With an engine, an attribute and labels of a configuration's own.
+const EngineTable& Described() {
+  static const EngineTable table([] {
+    penstock::sched::EngineMetrics engine;
+    engine.name = "mine";
+    engine.waiting = penstock::sched::ParseMetricSpec("my_gauge{kind=waiting}");
+    engine.lora = penstock::sched::ParseMetricSpec("my_lora");
+    engine.custom = {{"heat", *penstock::sched::ParseMetricSpec("vllm:heat")}};
+    penstock::sched::ExtractorSettings settings;
+    settings.default_engine = "mine";
+    settings.engines = {engine};
+    return settings;
+  }());
+  return table;
+}
+
 }  // namespace
 
 // The first byte is the expected type, the second the size of pieces.
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size < 2) return 0;
-  const auto type = static_cast<EngineType>(data[0] % penstock::signals::kEngineTypes);
+  const EngineTable& table = data[0] < 128 ? EngineTable::Known() : Described();
+  const auto type = static_cast<EngineType>(data[0] % 128 % table.size());
   const size_t piece = 1 + data[1];
   const std::string_view text(reinterpret_cast<const char*>(data + 2), size - 2);
 
-  MetricScanner whole;
+  MetricScanner whole(table);
   whole.Begin(type);
   whole.Feed(text);
   const auto page = whole.Finish();
-  MetricScanner pieces;
+  MetricScanner pieces(table);
   pieces.Begin(type);
   for (size_t at = 0; at < text.size(); at += piece) pieces.Feed(text.substr(at, piece));
   const auto again = pieces.Finish();
