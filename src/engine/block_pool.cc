@@ -1,22 +1,43 @@
 #include "engine/block_pool.h"
 
+#include <algorithm>
+#include <bit>
 #include <cassert>
 
 namespace penstock::engine {
 
 BlockPool::BlockPool(uint32_t blocks) : blocks_(blocks) {
-  by_hash_.reserve(blocks);
+  const int bits = std::max(1, static_cast<int>(std::bit_width(blocks)));
+  buckets_.assign(size_t{1} << bits, kNone);
+  bucket_shift_ = 64 - bits;
   for (BlockId block = 0; block < blocks; ++block) PushBack(block);
+}
+
+BlockPool::BlockId BlockPool::Lookup(uint64_t hash) const {
+  BlockId block = buckets_[hash * kSpread >> bucket_shift_];
+  while (block != kNone && blocks_[block].hash != hash) block = blocks_[block].next_in_bucket;
+  return block;
 }
 
 void BlockPool::Find(std::span<const uint64_t> hashes, Match* match) const {
   match->blocks.clear();
   match->on_free_list = 0;
+  // Blocks that were taken one after the other are often neighbours, upwards or, since a sequence
+  // is released tail first, downwards. Looking there first spares the map's two cache misses: a
+  // third of the time.
+  BlockId previous = kNone;
+  BlockId stride = 1;
   for (const uint64_t hash : hashes) {
-    const auto it = by_hash_.find(hash);
-    if (it == by_hash_.end()) break;
-    match->blocks.push_back(it->second);
-    match->on_free_list += blocks_[it->second].references == 0;
+    BlockId block = previous + stride;
+    if (previous == kNone || block >= blocks_.size() || blocks_[block].hash != hash ||
+        !blocks_[block].is_cached) {
+      block = Lookup(hash);
+      if (block == kNone) break;
+      if (block + 1 == previous || block == previous + 1) stride = block - previous;
+    }
+    match->blocks.push_back(block);
+    match->on_free_list += blocks_[block].references == 0;
+    previous = block;
   }
 }
 
@@ -38,10 +59,14 @@ BlockPool::BlockId BlockPool::Take() {
 }
 
 void BlockPool::Publish(BlockId block, uint64_t hash) {
-  assert(blocks_[block].references > 0 && !blocks_[block].cached);
-  if (!by_hash_.emplace(hash, block).second) return;
+  assert(blocks_[block].references > 0 && !blocks_[block].is_cached);
+  if (Has(hash)) return;
+  BlockId& first = Bucket(hash);
   blocks_[block].hash = hash;
-  blocks_[block].cached = true;
+  blocks_[block].is_cached = 1;
+  blocks_[block].next_in_bucket = first;
+  first = block;
+  ++cached_count_;
 }
 
 void BlockPool::Release(std::span<const BlockId> blocks) {
@@ -56,9 +81,13 @@ void BlockPool::ForgetUnused() {
 }
 
 void BlockPool::Forget(Block& block) {
-  if (!block.cached) return;
-  by_hash_.erase(block.hash);
-  block.cached = false;
+  if (!block.is_cached) return;
+  BlockId* link = &Bucket(block.hash);
+  while (&blocks_[*link] != &block) link = &blocks_[*link].next_in_bucket;
+  *link = block.next_in_bucket;
+  block.next_in_bucket = kNone;
+  block.is_cached = 0;
+  --cached_count_;
 }
 
 void BlockPool::Unlink(BlockId id) {

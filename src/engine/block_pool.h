@@ -2,11 +2,11 @@
 // that is at once the cache's least-recently-used order. A block that nobody references keeps its
 // content until it is taken for something else, so a later request can hit it.
 //
-// THREADS: none of its own; one owner. COST: O(1) a block; memory fixed at construction.
-// SOURCE: vLLM V1 KVCacheManager and BlockPool.
+// THREADS: none of its own; one owner. COST: O(1) a block; memory fixed at construction, 28 to 32
+// bytes a block. SOURCE: vLLM V1 KVCacheManager and BlockPool.
 #pragma once
 
-#include <boost/unordered/unordered_flat_map.hpp>
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -21,10 +21,10 @@ class BlockPool {
 
   uint32_t total_blocks() const { return static_cast<uint32_t>(blocks_.size()); }
   uint32_t free_blocks() const { return free_count_; }  // referenced by nobody, cached or not
-  size_t cached_blocks() const { return by_hash_.size(); }
+  size_t cached_blocks() const { return cached_count_; }
   // How often a block that nobody referenced was found and referenced.
   uint64_t revivals() const { return revivals_; }
-  bool Has(uint64_t hash) const { return by_hash_.contains(hash); }
+  bool Has(uint64_t hash) const { return Lookup(hash) != kNone; }
   uint32_t references(BlockId block) const { return blocks_[block].references; }
 
   // The blocks that hold the longest prefix of `hashes`, in order. Nothing is referenced yet.
@@ -52,17 +52,28 @@ class BlockPool {
   static constexpr BlockId kNone = UINT32_MAX;
   struct Block {
     uint64_t hash = 0;
-    uint32_t references = 0;
-    BlockId previous = kNone;
+    uint32_t references : 31 = 0;
+    uint32_t is_cached : 1 = 0;
+    BlockId previous = kNone;  // on the free list
     BlockId next = kNone;
-    bool cached = false;
+    BlockId next_in_bucket = kNone;  // of those that are cached
   };
+  static_assert(sizeof(Block) == 24);
+
+  BlockId& Bucket(uint64_t hash) { return buckets_[hash * kSpread >> bucket_shift_]; }
+  BlockId Lookup(uint64_t hash) const;
   void Unlink(BlockId block);
   void PushBack(BlockId block);
   void Forget(Block& block);
 
+  static constexpr uint64_t kSpread = 0x9e3779b97f4a7c15ULL;  // 2^64 / golden ratio
+
   std::vector<Block> blocks_;
-  boost::unordered_flat_map<uint64_t, BlockId> by_hash_;
+  // The map: the first block of each bucket, and the others through the blocks themselves, so that
+  // a look-up touches what its caller reads next anyway.
+  std::vector<BlockId> buckets_;
+  int bucket_shift_ = 63;
+  size_t cached_count_ = 0;
   BlockId head_ = kNone;
   BlockId tail_ = kNone;
   uint32_t free_count_ = 0;
