@@ -7,14 +7,14 @@
 namespace penstock::engine {
 
 BlockPool::BlockPool(uint32_t blocks) : blocks_(blocks) {
-  const int bits = std::max(1, static_cast<int>(std::bit_width(blocks)));
-  buckets_.assign(size_t{1} << bits, kNone);
-  bucket_shift_ = 64 - bits;
+  const int bits = std::max(1, static_cast<int>(std::bit_width(blocks / kNeighbours)));
+  buckets_.assign(kNeighbours << bits, kNone);
+  line_shift_ = 64 - bits;
   for (BlockId block = 0; block < blocks; ++block) PushBack(block);
 }
 
 BlockPool::BlockId BlockPool::Lookup(uint64_t hash) const {
-  BlockId block = buckets_[hash * kSpread >> bucket_shift_];
+  BlockId block = buckets_[BucketOf(hash)];
   while (block != kNone && blocks_[block].hash != hash) block = blocks_[block].next_in_bucket;
   return block;
 }
@@ -61,7 +61,7 @@ BlockPool::BlockId BlockPool::Take() {
 void BlockPool::Publish(BlockId block, uint64_t hash) {
   assert(blocks_[block].references > 0 && !blocks_[block].is_cached);
   if (Has(hash)) return;
-  BlockId& first = Bucket(hash);
+  BlockId& first = buckets_[BucketOf(hash)];
   blocks_[block].hash = hash;
   blocks_[block].is_cached = 1;
   blocks_[block].next_in_bucket = first;
@@ -82,7 +82,7 @@ void BlockPool::ForgetUnused() {
 
 void BlockPool::Forget(Block& block) {
   if (!block.is_cached) return;
-  BlockId* link = &Bucket(block.hash);
+  BlockId* link = &buckets_[BucketOf(block.hash)];
   while (&blocks_[*link] != &block) link = &blocks_[*link].next_in_bucket;
   *link = block.next_in_bucket;
   block.next_in_bucket = kNone;

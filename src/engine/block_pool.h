@@ -60,19 +60,23 @@ class BlockPool {
   };
   static_assert(sizeof(Block) == 24);
 
-  BlockId& Bucket(uint64_t hash) { return buckets_[hash * kSpread >> bucket_shift_]; }
+  // Hashes that follow each other, as lab's do, have buckets in one cache line.
+  size_t BucketOf(uint64_t hash) const {
+    return (((hash / kNeighbours) * kSpread >> line_shift_) * kNeighbours) + hash % kNeighbours;
+  }
   BlockId Lookup(uint64_t hash) const;
   void Unlink(BlockId block);
   void PushBack(BlockId block);
   void Forget(Block& block);
 
+  static constexpr uint64_t kNeighbours = 64 / sizeof(BlockId);
   static constexpr uint64_t kSpread = 0x9e3779b97f4a7c15ULL;  // 2^64 / golden ratio
 
   std::vector<Block> blocks_;
   // The map: the first block of each bucket, and the others through the blocks themselves, so that
   // a look-up touches what its caller reads next anyway.
   std::vector<BlockId> buckets_;
-  int bucket_shift_ = 63;
+  int line_shift_ = 63;  // from a spread hash to the line of its bucket
   size_t cached_count_ = 0;
   BlockId head_ = kNone;
   BlockId tail_ = kNone;

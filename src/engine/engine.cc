@@ -194,6 +194,7 @@ void Engine::Impl::ReleaseBlocks(Sequence& sequence) {
   pool_.Release(sequence.blocks);
   sequence.blocks.clear();
   sequence.computed = 0;
+  sequence.room = 0;
   sequence.published = 0;
   sequence.stored = 0;
 }
@@ -204,6 +205,7 @@ Step Engine::Impl::BeginStep(Time now) {
   time_ = std::max(time_, now);
   begin_events_.clear();
   batch_.clear();
+  load_ = StepLoad();
   budget_ = options_.max_num_batched_tokens;
   EndLoads();
   holds_.Expire(time_);
@@ -213,9 +215,11 @@ Step Engine::Impl::BeginStep(Time now) {
     AdmitWaiting();
   }
 
-  load_ = StepLoad();
-  for (const BatchEntry& entry : batch_) {
-    load_.Add(sequences_[entry.slot].computed - entry.chunk, entry.chunk);
+  if (preempted) {
+    load_ = StepLoad();
+    for (const BatchEntry& entry : batch_) {
+      load_.Add(sequences_[entry.slot].computed - entry.chunk, entry.chunk);
+    }
   }
   Step step;
   step.load = load_;
@@ -236,6 +240,11 @@ bool Engine::Impl::ScheduleRunning() {
     const uint32_t slot = running_[i];
     Sequence& sequence = sequences_[slot];
     uint32_t chunk = Chunk(sequence.tokens() - sequence.computed);
+    if (sequence.computed + chunk <= sequence.room) {  // most steps of a decode
+      Schedule(slot, chunk);
+      ++i;
+      continue;
+    }
     bool is_running = true;
     while (!Grow(sequence, sequence.computed + chunk)) {
       const uint32_t victim = PickVictim();
@@ -271,12 +280,7 @@ uint32_t Engine::Impl::Chunk(uint32_t wanted) const {
 }
 
 bool Engine::Impl::Grow(Sequence& sequence, uint32_t target) {
-  // Most steps of a decode stay inside a block: no division for them.
-  const uint64_t size = options_.block_size;
-  if (target <= sequence.blocks.size() * size &&
-      target < (sequence.published + uint64_t{1}) * size) {
-    return true;
-  }
+  if (target <= sequence.room) return true;
   const size_t needed = BlocksFor(target);
   const size_t held = sequence.blocks.size();
   if (needed > held && needed - held > pool_.free_blocks()) return false;
@@ -289,6 +293,9 @@ bool Engine::Impl::Grow(Sequence& sequence, uint32_t target) {
   for (; sequence.published < full; ++sequence.published) {
     pool_.Publish(sequence.blocks[sequence.published], hashes[sequence.published]);
   }
+  uint64_t room = uint64_t{options_.block_size} * sequence.blocks.size();
+  if (full < hashes.size()) room = std::min(room, uint64_t{options_.block_size} * (full + 1) - 1);
+  sequence.room = static_cast<uint32_t>(std::min<uint64_t>(room, UINT32_MAX));
   return true;
 }
 
@@ -300,6 +307,7 @@ uint32_t Engine::Impl::PickVictim() const {
 
 void Engine::Impl::Unpublish(Sequence& sequence, uint32_t chunk) {
   const uint32_t full = (sequence.computed - chunk) / options_.block_size;
+  sequence.room = 0;
   while (sequence.published > full) {
     pool_.Unpublish(sequence.blocks[--sequence.published]);
   }
@@ -317,6 +325,7 @@ void Engine::Impl::Preempt(uint32_t slot) {
 
 void Engine::Impl::Schedule(uint32_t slot, uint32_t chunk) {
   Sequence& sequence = sequences_[slot];
+  load_.Add(sequence.computed, chunk);
   sequence.computed += chunk;
   budget_ -= chunk;
   batch_.push_back({slot, chunk, sequence.order});
@@ -381,6 +390,8 @@ bool Engine::Impl::Admit(uint32_t slot) {
   sequence.wanted = 0;
 
   pool_.Reference(match_.blocks);
+  sequence.blocks.reserve(BlocksFor(uint64_t{sequence.request.prompt_tokens} +
+                                    sequence.request.output_tokens));
   sequence.blocks.assign(match_.blocks.begin(), match_.blocks.end());
   sequence.published = static_cast<uint32_t>(match_.blocks.size());
   sequence.computed = hit;

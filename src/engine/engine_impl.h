@@ -19,7 +19,8 @@
 
 namespace penstock::engine {
 
-struct Sequence {
+// What a step of a decode reads stands first, in one cache line.
+struct alignas(64) Sequence {
   enum class State : uint8_t {
     kFree,
     kWaiting,
@@ -29,24 +30,25 @@ struct Sequence {
     kReady,    // has loaded, and has the blocks of its whole prompt
     kRunning,
   };
-  Request request;
-  std::vector<BlockPool::BlockId> blocks;
   uint64_t order = 0;     // of submission; never reused, so it also tells two lives of a slot apart
   uint32_t computed = 0;  // tokens whose KV is in `blocks` once the step under way is over
   uint32_t generated = 0;
+  uint32_t room = 0;       // `computed` may grow to this without a change of blocks; see Grow
   uint32_t published = 0;  // blocks whose content the pool knows
-  uint32_t stored = 0;     // of them, those that the tier was given
-  uint32_t loaded = 0;     // kLoading: `computed` when the transfer is over
-  Time load_end{};         // kLoading
+  Request request;
+  State state = State::kFree;
+  bool is_from_peer = false;  // what it loads or loaded
+  bool admitted_before = false;
+  std::vector<BlockPool::BlockId> blocks;
+  uint32_t stored = 0;  // published ones that the tier was given
+  uint32_t loaded = 0;  // kLoading: `computed` when the transfer is over
+  Time load_end{};      // kLoading
   uint64_t prefix_hash = 0;
   // Of the last time that its blocks did not fit: how many free ones it wanted, how much of its
   // prefix was cached, and the pool's revivals then. `wanted` 0: it was not tried yet.
   uint64_t wanted = 0;
   uint64_t revivals = 0;
   size_t matched = 0;
-  bool is_from_peer = false;  // what it loads or loaded
-  bool admitted_before = false;
-  State state = State::kFree;
 
   uint32_t tokens() const { return request.prompt_tokens + generated; }
 };
