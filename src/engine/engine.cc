@@ -137,7 +137,8 @@ bool Engine::Impl::Abort(uint64_t id) {
   if (it == by_id_.end()) return false;
   const uint32_t slot = it->second;
   if (sequences_[slot].state == Sequence::State::kRunning) {
-    running_.erase(std::find(running_.begin(), running_.end(), slot));
+    EraseRunning(
+        static_cast<size_t>(std::find(running_.begin(), running_.end(), slot) - running_.begin()));
   }
   Free(slot);
   return true;
@@ -154,6 +155,7 @@ void Engine::Impl::Reset() {
     }
   }
   running_.clear();
+  due_.clear();
   transfers_.clear();
   loading_hashes_.clear();
   tier_in_.Clear();
@@ -170,6 +172,7 @@ void Engine::Impl::Free(uint32_t slot) {
   Sequence& sequence = sequences_[slot];
   by_id_.erase(sequence.request.id);
   if (sequence.state == Sequence::State::kRunning) {
+    if (sequence.is_coasting) EndCoast(sequence);
     LoraLoad& load = loads_[sequence.request.lora];
     if (--load.running == 0 && sequence.request.lora != 0) --running_loras_;
   } else {
@@ -221,6 +224,7 @@ Step Engine::Impl::BeginStep(Time now) {
       load_.Add(sequences_[entry.slot].computed - entry.chunk, entry.chunk);
     }
   }
+  AddCoasting();
   Step step;
   step.load = load_;
   step.events = begin_events_;
@@ -235,42 +239,59 @@ Step Engine::Impl::BeginStep(Time now) {
 }
 
 bool Engine::Impl::ScheduleRunning() {
-  bool preempted = false;
-  for (size_t i = 0; i < running_.size() && budget_ > 0;) {
-    const uint32_t slot = running_[i];
-    Sequence& sequence = sequences_[slot];
-    uint32_t chunk = Chunk(sequence.tokens() - sequence.computed);
-    if (sequence.computed + chunk <= sequence.room) {  // most steps of a decode
-      Schedule(slot, chunk);
+  if (!options_.tells_every_token) PrefetchDue();
+  const size_t before = running_.size();
+  size_t i = 0;
+  while (i < running_.size() && budget_ > 0) {
+    if (IsCoasting(i)) {
+      --budget_;
       ++i;
       continue;
     }
-    bool is_running = true;
-    while (!Grow(sequence, sequence.computed + chunk)) {
-      const uint32_t victim = PickVictim();
-      const auto at = std::find(running_.begin(), running_.end(), victim);
-      // A victim before this one was scheduled in this step already; its share is free again.
-      if (at < running_.begin() + static_cast<ptrdiff_t>(i)) {
-        const auto entry = std::find_if(batch_.begin(), batch_.end(),
-                                        [&](const BatchEntry& e) { return e.slot == victim; });
+    const uint32_t slot = running_[i];
+    Sequence& sequence = sequences_[slot];
+    if (sequence.is_coasting) EndCoast(sequence);
+    const uint32_t chunk = Chunk(sequence.tokens() - sequence.computed);
+    const uint32_t target = sequence.computed + chunk;
+    // Most steps of a decode stay inside a block. When it must go itself, the next one moves to i.
+    if (target > sequence.room && !Grow(sequence, target) && !PreemptFor(slot, target, &i)) {
+      continue;
+    }
+    Schedule(slot, chunk, i++);
+  }
+  CutCoasting(i);
+  return running_.size() < before;
+}
+
+bool Engine::Impl::PreemptFor(uint32_t slot, uint32_t target, size_t* at) {
+  while (true) {
+    const uint32_t victim = PickVictim();
+    const auto position =
+        static_cast<size_t>(std::find(running_.begin(), running_.end(), victim) - running_.begin());
+    // A victim before this one was scheduled in this step already; its share is free again.
+    if (position < *at) {
+      const auto entry = std::find_if(batch_.begin(), batch_.end(),
+                                      [&](const BatchEntry& e) { return e.slot == victim; });
+      if (entry == batch_.end()) {
+        ++budget_;  // it coasts
+      } else {
         budget_ += entry->chunk;
         Unpublish(sequences_[victim], entry->chunk);
         batch_.erase(entry);
-        --i;
       }
-      running_.erase(at);
-      Preempt(victim);
-      preempted = true;
-      if (victim == slot) {
-        is_running = false;
-        break;
-      }
+      for (BatchEntry& later : batch_) later.position -= later.position > position ? 1 : 0;
+      --*at;
     }
-    if (!is_running) continue;  // the next one has moved to i
-    Schedule(slot, chunk);
-    ++i;
+    EraseRunning(position);
+    Preempt(victim);
+    if (victim == slot) return false;
+    if (Grow(sequences_[slot], target)) return true;
   }
-  return preempted;
+}
+
+void Engine::Impl::EraseRunning(size_t position) {
+  running_.erase(running_.begin() + static_cast<ptrdiff_t>(position));
+  due_.erase(due_.begin() + static_cast<ptrdiff_t>(position));
 }
 
 uint32_t Engine::Impl::Chunk(uint32_t wanted) const {
@@ -315,6 +336,7 @@ void Engine::Impl::Unpublish(Sequence& sequence, uint32_t chunk) {
 
 void Engine::Impl::Preempt(uint32_t slot) {
   Sequence& sequence = sequences_[slot];
+  if (sequence.is_coasting) EndCoast(sequence);
   ReleaseBlocks(sequence);
   if (--loads_[sequence.request.lora].running == 0 && sequence.request.lora != 0) --running_loras_;
   // Its order is older than that of everything that waits for its first turn, so it goes in front.
@@ -323,12 +345,12 @@ void Engine::Impl::Preempt(uint32_t slot) {
   Emit(begin_events_, sequence, Event::Kind::kPreempted, sequence.generated);
 }
 
-void Engine::Impl::Schedule(uint32_t slot, uint32_t chunk) {
+void Engine::Impl::Schedule(uint32_t slot, uint32_t chunk, size_t position) {
   Sequence& sequence = sequences_[slot];
   load_.Add(sequence.computed, chunk);
   sequence.computed += chunk;
   budget_ -= chunk;
-  batch_.push_back({slot, chunk, sequence.order});
+  batch_.push_back({slot, chunk, sequence.order, position});
 }
 
 // They have their blocks, so nothing that waits for blocks may stand in their way.
@@ -390,8 +412,8 @@ bool Engine::Impl::Admit(uint32_t slot) {
   sequence.wanted = 0;
 
   pool_.Reference(match_.blocks);
-  sequence.blocks.reserve(BlocksFor(uint64_t{sequence.request.prompt_tokens} +
-                                    sequence.request.output_tokens));
+  sequence.blocks.reserve(
+      BlocksFor(uint64_t{sequence.request.prompt_tokens} + sequence.request.output_tokens));
   sequence.blocks.assign(match_.blocks.begin(), match_.blocks.end());
   sequence.published = static_cast<uint32_t>(match_.blocks.size());
   sequence.computed = hit;
@@ -418,11 +440,12 @@ void Engine::Impl::Run(uint32_t slot) {
   if (load.running++ == 0 && sequence.request.lora != 0) ++running_loras_;
   sequence.state = Sequence::State::kRunning;
   running_.push_back(slot);
+  due_.push_back(0);
   Emit(begin_events_, sequence, Event::Kind::kScheduled, sequence.computed);
   const uint32_t chunk = Chunk(sequence.tokens() - sequence.computed);
   [[maybe_unused]] const bool grown = Grow(sequence, sequence.computed + chunk);
   assert(grown);
-  Schedule(slot, chunk);
+  Schedule(slot, chunk, running_.size() - 1);
 }
 
 std::span<const Event> Engine::Impl::EndStep() {
@@ -431,6 +454,7 @@ std::span<const Event> Engine::Impl::EndStep() {
   end_events_.clear();
   if (load_.sequences > 0) time_ = step_end_;
   if (tier_.capacity() > 0) StoreInTier();
+  CountCoasting();
   bool finished = false;
   for (const BatchEntry& entry : batch_) {
     Sequence& sequence = sequences_[entry.slot];
@@ -440,21 +464,31 @@ std::span<const Event> Engine::Impl::EndStep() {
     if (sequence.generated < sequence.request.output_tokens) {
       ++sequence.generated;
       ++stats_.generation_tokens;
-      Emit(end_events_, sequence, Event::Kind::kToken, sequence.generated);
+      if (sequence.generated == 1 || options_.tells_every_token) {
+        Emit(end_events_, sequence, Event::Kind::kToken, sequence.generated);
+      }
     }
     if (sequence.generated == sequence.request.output_tokens) {
       Emit(end_events_, sequence, Event::Kind::kFinished, sequence.generated);
       if (sequence.request.hold > Duration(0)) HoldBlocks(sequence);
       Free(entry.slot);
       finished = true;
+    } else if (!options_.tells_every_token) {
+      Coast(entry.slot, entry.position);
     }
   }
   if (finished) {
-    std::erase_if(running_, [&](uint32_t slot) {
-      return sequences_[slot].state != Sequence::State::kRunning;
-    });
+    size_t kept = 0;
+    for (size_t i = 0; i < running_.size(); ++i) {
+      if (sequences_[running_[i]].state != Sequence::State::kRunning) continue;
+      due_[kept] = due_[i];
+      running_[kept++] = running_[i];
+    }
+    running_.resize(kept);
+    due_.resize(kept);
   }
   batch_.clear();
+  ++step_number_;
   return end_events_;
 }
 

@@ -64,6 +64,9 @@ struct EngineOptions {
   uint32_t max_waiting = 10'000;     // requests
   Policy policy = Policy::kFcfs;
   bool prefix_caching = true;
+  // Whether kToken is told of every token or of a request's first alone. Then a decode costs work
+  // when it needs a block, fills one or ends, and a nanosecond in the steps between.
+  bool tells_every_token = true;
   uint32_t cpu_blocks = 0;           // KV blocks of the tier in host memory; 0: there is none
   uint64_t kv_bytes_per_token = 0;   // of all layers; needed for whatever is transferred
   LinkCosts tier_link;               // from host memory
@@ -98,7 +101,7 @@ struct Event {
     // Left the queue (again, after a preemption); count: tokens that were cached or transferred.
     kScheduled,
     kPreempted,  // lost its blocks and waits again; tokens already delivered stay delivered
-    kToken,      // count: tokens so far; 1 is the first token
+    kToken,      // count: tokens so far; 1 is the first token. See tells_every_token
     kFinished,   // count: tokens in all
     kLoading,    // waits for KV that is being transferred; count: tokens it will bring
   };

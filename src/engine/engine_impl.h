@@ -1,5 +1,6 @@
 // The insides of Engine, for .cc files of this module only: engine.cc has the queue and the step,
-// engine_transfers.cc what comes over links and what is held for peers.
+// engine_coast.cc the decodes that a step need not look at, engine_transfers.cc what comes over
+// links and what is held for peers.
 #pragma once
 
 #include <algorithm>
@@ -37,6 +38,8 @@ struct alignas(64) Sequence {
   uint32_t published = 0;  // blocks whose content the pool knows
   Request request;
   State state = State::kFree;
+  bool is_coasting = false;  // `computed` and `generated` are those of the step `coasts_since`
+  uint64_t coasts_since = 0;
   bool is_from_peer = false;  // what it loads or loaded
   bool admitted_before = false;
   std::vector<BlockPool::BlockId> blocks;
@@ -69,10 +72,12 @@ struct Transfer {
   friend auto operator<=>(const Transfer&, const Transfer&) = default;
 };
 
+// A running sequence that a step works on, unless it coasts.
 struct BatchEntry {
   uint32_t slot;
   uint32_t chunk;
   uint64_t order;
+  size_t position;  // in running_, unless one before it was aborted since
 };
 
 class Engine::Impl {
@@ -142,9 +147,29 @@ class Engine::Impl {
   bool Grow(Sequence& sequence, uint32_t target);
   // Takes back what Grow published for a chunk that will not be computed.
   void Unpublish(Sequence& sequence, uint32_t chunk);
+  // Makes room for a running sequence at the cost of others; false when it is one of these.
+  // `at`: its position, which moves when one before it goes.
+  bool PreemptFor(uint32_t slot, uint32_t target, size_t* at);
   void Preempt(uint32_t slot);
   uint32_t PickVictim() const;
-  void Schedule(uint32_t slot, uint32_t chunk);
+  void Schedule(uint32_t slot, uint32_t chunk, size_t position);
+  void EraseRunning(size_t position);
+
+  // A decode coasts in the steps in which nothing is to be done for it but to count: no block to
+  // take or publish, not its last token. They are counted all at once.
+  bool IsCoasting(size_t position) const { return due_[position] > step_number_; }
+  // After its token: lets it coast from the next step on, when it can.
+  void Coast(uint32_t slot, size_t position);
+  // Makes `computed` and `generated` true again, and it coasts no more.
+  void EndCoast(Sequence& sequence);
+  // The step's budget ends before the running sequence at `position`: whoever coasts from there on
+  // does not in this step.
+  void CutCoasting(size_t position);
+  // The next step counts them, in `load_`; they have their tokens when it ends.
+  void AddCoasting();
+  void CountCoasting();
+  // Brings what the step's due sequences will touch into the processor's cache.
+  void PrefetchDue();
   uint32_t Chunk(uint32_t wanted) const;
   // The adapter queue whose head goes next, or nullptr when nobody may be admitted.
   std::set<Turn>* NextQueue();
@@ -184,6 +209,8 @@ class Engine::Impl {
   boost::unordered_flat_set<uint64_t> loading_hashes_;  // from the tier
   std::vector<LoraLoad> loads_;
   std::vector<uint32_t> running_;  // in the order of admission
+  std::vector<uint64_t> due_;      // of each of running_: it coasts in steps before this one
+  std::vector<uint32_t> prefetched_;
   std::vector<BatchEntry> batch_;
   std::vector<Event> begin_events_, end_events_;
   BlockPool::Match match_;
@@ -192,9 +219,12 @@ class Engine::Impl {
   Time time_{};      // the latest that is known
   Time step_end_{};  // of the step under way, or of the last one
   uint64_t next_order_ = 0;
-  uint32_t waiting_count_ = 0;  // in whatever state before kRunning
-  uint32_t running_loras_ = 0;  // distinct adapters
-  uint32_t budget_ = 0;         // tokens left in the step that is being made
+  uint64_t step_number_ = 1;        // of the step under way, or of the next one
+  uint32_t coasting_ = 0;           // sequences
+  uint64_t coasting_computed_ = 0;  // their computed tokens before the step
+  uint32_t waiting_count_ = 0;      // in whatever state before kRunning
+  uint32_t running_loras_ = 0;      // distinct adapters
+  uint32_t budget_ = 0;             // tokens left in the step that is being made
   bool in_step_ = false;
 };
 

@@ -285,6 +285,55 @@ TEST(EngineProperty, TheSameTrafficGivesTheSameRun) {
   }
 }
 
+// What an engine does, step by step, and what it says of it, except tokens after the first.
+std::vector<int64_t> Trace(uint64_t seed, Transfers transfers, bool tells_every_token) {
+  Random random(seed);
+  EngineOptions options = RandomOptions(random, transfers);
+  options.tells_every_token = tells_every_token;
+  auto engine = std::move(*Engine::Create(options));
+  std::vector<int64_t> trace;
+  const auto add = [&](std::span<const Event> events) {
+    for (const Event& event : events) {
+      if (event.kind == Kind::kToken && event.count > 1) continue;
+      for (const uint64_t word :
+           {event.id, uint64_t{static_cast<uint8_t>(event.kind)},
+            uint64_t{static_cast<uint8_t>(event.reason)}, uint64_t{event.count}}) {
+        trace.push_back(static_cast<int64_t>(word));
+      }
+    }
+  };
+  uint64_t next_id = 1;
+  for (int i = 0; i < 300; ++i) {
+    if (random.Below(3) > 0) {
+      (void)engine->Submit(RandomRequest(random, next_id++, options, transfers));
+    }
+    if (random.Below(8) == 0) (void)engine->Abort(random.Below(next_id));
+    const Step step = engine->BeginStep();
+    trace.push_back(step.duration.count());
+    trace.push_back(static_cast<int64_t>(step.load.new_tokens));
+    trace.push_back(step.load.sequences);
+    trace.push_back(static_cast<int64_t>(step.load.decode_context_tokens));
+    add(step.events);
+    if (random.Below(8) == 0) (void)engine->Abort(random.Below(next_id));
+    add(engine->EndStep());
+    if (random.Below(100) == 0) engine->Reset();
+    const EngineStats stats = engine->Stats();
+    for (const uint64_t word : {uint64_t{stats.running}, uint64_t{stats.used_blocks}, stats.steps,
+                                stats.prompt_tokens, stats.generation_tokens, stats.preemptions}) {
+      trace.push_back(static_cast<int64_t>(word));
+    }
+  }
+  return trace;
+}
+
+TEST(EngineProperty, WhatIsNotToldIsDoneAllTheSame) {
+  EXPECT_TRUE(rc::check("first tokens alone", [](uint64_t seed) {
+    for (const Transfers transfers : {Transfers::kNone, Transfers::kSome}) {
+      RC_ASSERT(Trace(seed, transfers, false) == Trace(seed, transfers, true));
+    }
+  }));
+}
+
 // A pool against the plainest model: reference counts in a map, the free order as a list.
 TEST(BlockPoolProperty, AgreesWithAPlainModel) {
   EXPECT_TRUE(rc::check("pool", [](uint64_t seed) {
@@ -319,18 +368,27 @@ TEST(BlockPoolProperty, AgreesWithAPlainModel) {
           break;
         }
         case 2: {
-          const uint64_t hash = random.Below(30);
+          std::vector<uint64_t> hashes(1 + random.Below(4));
+          std::iota(hashes.begin(), hashes.end(), random.Below(30));
           BlockPool::Match match;
-          pool.Find({&hash, 1}, &match);
-          const auto it = std::find_if(content.begin(), content.end(),
-                                       [&](const auto& e) { return e.second == hash; });
-          RC_ASSERT(match.blocks.size() == (it == content.end() ? 0u : 1u));
-          if (it == content.end()) break;
-          RC_ASSERT(match.blocks[0] == it->first);
-          RC_ASSERT(match.on_free_list == (references.contains(it->first) ? 0u : 1u));
+          pool.Find(hashes, &match);
+          std::vector<uint32_t> expected;
+          for (const uint64_t hash : hashes) {
+            const auto it = std::find_if(content.begin(), content.end(),
+                                         [&](const auto& e) { return e.second == hash; });
+            RC_ASSERT(pool.Has(hash) == (it != content.end()));
+            if (it == content.end()) break;
+            expected.push_back(it->first);
+          }
+          RC_ASSERT(match.blocks == expected);
+          RC_ASSERT(match.on_free_list ==
+                    std::count_if(expected.begin(), expected.end(),
+                                  [&](uint32_t block) { return !references.contains(block); }));
           pool.Reference(match.blocks);
-          ++references[it->first];
-          std::erase(order, it->first);
+          for (const uint32_t block : expected) {
+            ++references[block];
+            std::erase(order, block);
+          }
           break;
         }
         default: {

@@ -139,7 +139,9 @@ class Replay::Impl {
 Result<> Replay::Impl::MakeEngines() {
   engines_.resize(options_.engines.size());
   for (size_t i = 0; i < engines_.size(); ++i) {
-    auto engine = engine::Engine::Create(options_.engines[i].options);
+    engine::EngineOptions engine_options = options_.engines[i].options;
+    engine_options.tells_every_token = false;
+    auto engine = engine::Engine::Create(engine_options);
     if (!engine) {
       return penstock::Fail(engine.error().code,
                             options_.engines[i].name + ": " + engine.error().message);
