@@ -259,7 +259,10 @@ bool Engine::Impl::ScheduleRunning() {
     }
     Schedule(slot, chunk, i++);
   }
-  CutCoasting(i);
+  // Who has coasted had budget left in the last step, so that nobody before it took less than it
+  // wanted and nobody takes more now: the budget reaches all that coast.
+  assert(std::none_of(due_.begin() + static_cast<ptrdiff_t>(i), due_.end(),
+                      [&](uint64_t due) { return due > step_number_; }));
   return running_.size() < before;
 }
 

@@ -29,14 +29,6 @@ void Engine::Impl::EndCoast(Sequence& sequence) {
   coasting_computed_ -= sequence.computed;
 }
 
-void Engine::Impl::CutCoasting(size_t position) {
-  for (; position < running_.size(); ++position) {
-    if (!IsCoasting(position)) continue;
-    EndCoast(sequences_[running_[position]]);
-    due_[position] = 0;
-  }
-}
-
 void Engine::Impl::AddCoasting() {
   load_.new_tokens += coasting_;
   load_.sequences += coasting_;

@@ -162,10 +162,7 @@ class Engine::Impl {
   void Coast(uint32_t slot, size_t position);
   // Makes `computed` and `generated` true again, and it coasts no more.
   void EndCoast(Sequence& sequence);
-  // The step's budget ends before the running sequence at `position`: whoever coasts from there on
-  // does not in this step.
-  void CutCoasting(size_t position);
-  // The next step counts them, in `load_`; they have their tokens when it ends.
+  // A step has them in its load, and when it ends they have a token more.
   void AddCoasting();
   void CountCoasting();
   // Brings what the step's due sequences will touch into the processor's cache.
