@@ -8,6 +8,7 @@
 #include "app/brain.h"
 #include "app/picker_plan.h"
 #include "core/byte_budget.h"
+#include "discovery/certificate_watch.h"
 #include "extproc/stream.h"
 #include "grpc/health.h"
 #include "grpc/server.h"
@@ -74,6 +75,7 @@ struct Picker::Impl {
   ~Impl() {
     if (brain != nullptr) brain->Stop();
   }
+  Result<> OpenTls();
   Result<> OpenServers();
   grpc::HealthJudge Judge();
   void WaitForStreams();
@@ -83,6 +85,8 @@ struct Picker::Impl {
   std::unique_ptr<Brain> brain;
   std::unique_ptr<ByteBudget> bodies;
   std::unique_ptr<extproc::Shared> shared;
+  std::shared_ptr<net::TlsContext> tls;  // null: none
+  std::unique_ptr<discovery::CertificateWatch> certificate;
   std::unique_ptr<grpc::Server> server, health;
   // Of a drain, on loop 0.
   std::unique_ptr<net::Timer> drain_timer;
@@ -98,6 +102,29 @@ grpc::HealthJudge Picker::Impl::Judge() {
           .services = {"liveness", "readiness", std::string(extproc::Service::kName)}};
 }
 
+Result<> Picker::Impl::OpenTls() {
+  if (!flags.secure_serving) return {};
+  net::TlsOptions options;
+  if (!flags.tls_min_version.empty()) {
+    const auto version = net::ParseTlsVersion(flags.tls_min_version);
+    if (!version)
+      return Fail(version.error().code, "--tls-min-version: " + version.error().message);
+    options.min_version = *version;
+  }
+  options.cipher_suites = flags.tls_cipher_suites;
+  const auto shown =
+      flags.cert_path.empty() ? net::MakeSelfSigned() : net::ReadCertificate(flags.cert_path);
+  if (!shown) return Fail(shown.error().code, "--cert-path: " + shown.error().message);
+  auto made = net::TlsContext::Create(std::move(options), *shown);
+  if (!made) return Fail(made.error().code, "TLS: " + made.error().message);
+  tls = std::move(*made);
+  if (!flags.enable_cert_reload) return {};
+  auto watch = discovery::CertificateWatch::Start(tls, flags.cert_path, *shown);
+  if (!watch) return Fail(watch.error().code, "--enable-cert-reload: " + watch.error().message);
+  certificate = std::move(*watch);
+  return {};
+}
+
 Result<> Picker::Impl::OpenServers() {
   const config::ServeConfig& config = brain->config();
   bodies = std::make_unique<ByteBudget>(config.limits.max_buffered_bytes);
@@ -110,6 +137,7 @@ Result<> Picker::Impl::OpenServers() {
   grpc::ServerOptions options;
   options.max_message_bytes = flags.grpc_max_recv_msg_size;
   options.max_connections = brain->connections_per_loop();
+  options.tls = tls;
   auto opened = grpc::Server::Create(
       brain->loops(), flags.host, flags.grpc_port, options, [this](net::Loop& loop) {
         return std::make_unique<FrontHandler>(
@@ -133,6 +161,7 @@ Result<std::unique_ptr<Picker>> Picker::Start(const EppFlags& flags) {
   Impl& picker = *impl;
   impl->flags = flags;
   impl->settings = plan->settings;
+  if (auto opened = impl->OpenTls(); !opened) return std::unexpected(opened.error());
   const BrainOptions options{.watches_endpoints_file = plan->watches_endpoints_file,
                              .signals = plan->settings,
                              .pool_name = flags.pool_name.empty() ? "epp" : flags.pool_name,

@@ -22,8 +22,8 @@ Error Wrong(std::string message) { return Error{Code::kInvalidArgument, std::mov
 // Flags whose machinery is not here. Their defaults are passed over: llm-d does without it too
 // where there is no Kubernetes.
 Result<> CheckMissing(const EppFlags& flags) {
-  if (flags.secure_serving) {
-    return std::unexpected(Wrong("--secure-serving: TLS is missing; give --secure-serving=false"));
+  if (flags.enable_cert_reload && flags.cert_path.empty()) {
+    return std::unexpected(Wrong("--enable-cert-reload: there is no --cert-path to watch"));
   }
   if (flags.ha_enable_leader_election) {
     return std::unexpected(

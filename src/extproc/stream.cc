@@ -333,6 +333,7 @@ void Stream::OnResponseHeaders(const Incoming& incoming) {
     for (const auto& [name, value] : follower_->flight().context().response_headers) {
       changes.set.push_back({name, value});
     }
+    if (follower_->restores()) changes.remove.push_back("content-length");
   }
   part_.out.clear();
   AppendHeaders(Side::kResponse, changes, nullptr, &part_.out);
@@ -350,14 +351,22 @@ void Stream::OnResponseBody(const Incoming& incoming) {
   if (phase_ != Phase::kAnswer) {
     return Fail(grpc::Status::kInvalidArgument, "a response body comes out of order");
   }
-  if (follower_ != nullptr) follower_->OnPiece(incoming.body, part_.loop.Now());
-  SendPieces(Side::kResponse, incoming.body, incoming.is_last);
+  std::string_view piece = incoming.body;
+  if (follower_ != nullptr) {
+    follower_->OnPiece(piece, part_.loop.Now());
+    piece = follower_->Restored(piece, incoming.is_last);
+  }
+  SendPieces(Side::kResponse, piece, incoming.is_last);
   if (incoming.is_last) EndAnswer();
 }
 
 void Stream::OnResponseTrailers() {
   if (phase_ != Phase::kAnswer) {
     return Fail(grpc::Status::kInvalidArgument, "response trailers come out of order");
+  }
+  if (follower_ != nullptr) {
+    const std::string_view rest = follower_->Restored("", true);
+    if (!rest.empty()) SendPieces(Side::kResponse, rest, false);
   }
   part_.out.clear();
   AppendTrailers(Side::kResponse, &part_.out);

@@ -39,6 +39,17 @@ void Follower::OnHead(int status, std::string_view content_type, bool is_encoded
   if (is_encoded) return;
   const auto format = api::UsageFormat(route_, content_type);
   if (format) usage_ = std::make_unique<api::UsageScanner>(*format);
+  const model::Request& request = flight_->context().request;
+  if (request.target_model == request.model) return;
+  restorer_ = std::make_unique<api::ModelRestorer>(request.target_model, request.model);
+}
+
+std::string_view Follower::Restored(std::string_view piece, bool is_last) {
+  if (restorer_ == nullptr) return piece;
+  restored_.clear();
+  restorer_->Feed(piece, &restored_);
+  if (is_last) restorer_->Finish(&restored_);
+  return restored_;
 }
 
 void Follower::OnPiece(std::string_view piece, Time now) {

@@ -8,6 +8,7 @@
 #include <memory>
 #include <string_view>
 
+#include "api/model_restorer.h"
 #include "api/parsers.h"
 #include "api/usage.h"
 #include "director/director.h"
@@ -25,6 +26,12 @@ class Follower {
 
   director::Flight& flight() { return *flight_; }
   RequestSeries& series() { return series_; }
+
+  // What the client gets in the place of the answer's next piece: the same, but with the model's
+  // name that it used. Valid until the next call. OnPiece comes before, with what the engine sent.
+  std::string_view Restored(std::string_view piece, bool is_last);
+  // Whether pieces may change, so that nobody knows how long the answer will be. After OnHead.
+  bool restores() const { return restorer_ != nullptr; }
 
   // The head of the answer that the client gets.
   void OnHead(int status, std::string_view content_type, bool is_encoded);
@@ -45,6 +52,8 @@ class Follower {
   RequestMetrics& metrics_;
   RequestSeries& series_;
   std::unique_ptr<api::UsageScanner> usage_;
+  std::unique_ptr<api::ModelRestorer> restorer_;  // null: nothing was rewritten
+  std::string restored_;
   Time last_piece_;
   uint64_t response_bytes_ = 0;
   int status_ = 0;

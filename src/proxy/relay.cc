@@ -147,12 +147,16 @@ void Relay::OnHead(const http::ResponseHead& head) {
   for (const auto& [name, value] : flight_.context().response_headers)
     headers.push_back({name, value});
   exchange_.Start(head.status, headers,
-                  head.has_length ? std::optional<uint64_t>(head.content_length) : std::nullopt);
+                  head.has_length && !follower_->restores()
+                      ? std::optional<uint64_t>(head.content_length)
+                      : std::nullopt);
 }
 
 void Relay::OnBody(std::string_view piece) {
   if (piece.empty()) return;
   follower_->OnPiece(piece, handler_.loop_.Now());
+  piece = follower_->Restored(piece, false);
+  if (piece.empty()) return;
   tail_[0] = piece.size() > 1 ? piece[piece.size() - 2] : tail_[1];
   tail_[1] = piece.back();
   exchange_.Write(piece);
@@ -160,6 +164,9 @@ void Relay::OnBody(std::string_view piece) {
 }
 
 void Relay::OnEnd() {
+  if (const std::string_view rest = follower_->Restored("", true); !rest.empty()) {
+    exchange_.Write(rest);
+  }
   follower_->OnComplete(handler_.loop_.Now());
   call_.reset();
   exchange_.Finish();  // may destroy this

@@ -310,3 +310,34 @@ def test_picker_restarted_under_load(start_sim, start_epp, start_envoy):
     second.wait_healthy(*sim.addresses)
     eventually(envoy.picker_is_healthy, "the picker is healthy again")
     assert envoy.post(CHAT, ask()).status == 200
+
+
+# --- rewritten models
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_rewritten_model(is_stream, fake, start_epp, start_gateway, start_envoy):
+    """The engine is asked for another model than the client, and the client never learns of it."""
+
+    async def answer(request, connection):
+        text = json.dumps({"model": request.json()["model"], "choices": []}).encode()
+        if not is_stream:
+            return await connection.whole(200, text)
+        await connection.head(200, content_type="text/event-stream", transfer_encoding="chunked")
+        whole = b"data: " + text + b"\n\n"
+        for piece in (whole[:20], whole[20:26], whole[26:]):
+            await connection.chunk(piece)
+        await connection.chunk(b"")
+
+    fake.answer = answer
+    fake.loras = ["tuned-42"]
+    envoy = start_envoy(start_epp([fake.url]).address)
+    gateway = start_gateway([fake.url])
+    gateway.wait_healthy(fake.address)
+    for front in (envoy, gateway):
+        response = front.post(CHAT, ask(stream=is_stream), {"x-llm-d-model-name-rewrite": "tuned-42"})
+        assert response.status == 200, response
+        assert fake.requests[-1].json() == {**ask(stream=is_stream), "model": "tuned-42"}
+        assert b"tuned-42" not in response.body
+        assert MODEL.encode() in response.body
+        assert response.complete
