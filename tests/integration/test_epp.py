@@ -2,10 +2,13 @@
 
 import concurrent.futures
 import json
+import socket
 
+import grpc
 import pytest
 from conftest import MODEL
-from harness.envoy import ATTEMPTS, DESTINATION, SERVED_BY, subset_hint
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from harness.envoy import ATTEMPTS, DESTINATION, PICKER_SERVICE, SERVED_BY, subset_hint
 from harness.fake_engine import completion_json, hold, unary
 from harness.raw import events_of, render_request
 from harness.wait import PATIENCE_S, eventually
@@ -290,6 +293,30 @@ def test_many_streams_at_a_time(stack):
     assert epp.metric("llm_d_epp_request_error_total") == 0
 
 
+def test_500_streams_at_once(fakes, start_epp, start_envoy):
+    """None ends before all have begun; then all clients go."""
+    engines = [fakes.add(MODEL) for _ in range(4)]
+    for engine in engines:
+        engine.answer = hold(first_events=1)
+    epp = start_epp([e.url for e in engines], "--policy=least-requests")
+    envoy = start_envoy(epp.address)
+    request = render_request("POST", CHAT, json.dumps(ask(stream=True)).encode())
+    connections = []
+    try:
+        for _ in range(500):
+            connections.append(envoy.connect())
+            connections[-1].send(request)
+        for connection in connections:
+            assert connection.read_head().status == 200
+        in_flight = [e["in_flight_requests"] for e in epp.endpoints()]
+        assert sum(in_flight) == 500
+        assert min(in_flight) > 100, "they are spread"
+    finally:
+        for connection in connections:
+            connection.close()
+    epp.wait_idle()
+
+
 def test_picker_restarted_under_load(start_sim, start_epp, start_envoy):
     sim = start_sim(2, "--speed", "20")
     first = start_epp(sim.urls, "--health-checking")
@@ -341,3 +368,81 @@ def test_rewritten_model(is_stream, fake, start_epp, start_gateway, start_envoy)
         assert b"tuned-42" not in response.body
         assert MODEL.encode() in response.body
         assert response.complete
+
+
+# --- TLS, health, gRPC engines
+
+
+def test_tls_and_health_on_one_port(fake, start_epp, start_envoy):
+    fake.answer = unary(200, b"{}")
+    epp = start_epp([fake.url], "--secure-serving=true", "--health-checking")
+    envoy = start_envoy(epp.address, picker_tls=True, picker_health=True)
+    eventually(envoy.picker_is_healthy, "the picker is healthy")
+    assert envoy.post(CHAT, ask()).status == 200
+
+
+def test_health(fake, start_epp):
+    epp = start_epp([fake.url], "--drain-timeout=3s")
+    with grpc.insecure_channel(f"127.0.0.1:{epp.health[1]}") as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        # The last is what charts probe for: no service of that name.
+        for name in ("", "liveness", "readiness", PICKER_SERVICE, "inference-extension"):
+            answer = stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=PATIENCE_S)
+            assert answer.status == health_pb2.HealthCheckResponse.SERVING, name
+        watch = stub.Watch(health_pb2.HealthCheckRequest(service="readiness"), timeout=PATIENCE_S)
+        assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+        with socket.create_connection(epp.address):  # somebody is there, so the drain takes its time
+            epp.process.terminate()
+            assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
+            for name in ("", "liveness", "readiness", PICKER_SERVICE):
+                answer = stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=PATIENCE_S)
+                assert answer.status == health_pb2.HealthCheckResponse.NOT_SERVING, name
+    assert epp.process.wait() == 0
+
+
+def field(number: int, value: bytes) -> bytes:
+    """A length-delimited protobuf field."""
+    assert len(value) < 128
+    return bytes([number << 3 | 2, len(value)]) + value
+
+
+VLLM_GRPC = """
+apiVersion: llm-d.ai/v1alpha1
+kind: EndpointPickerConfig
+plugins:
+- {type: vllmgrpc-parser}
+- {type: prefix-cache-scorer}
+- {type: max-score-picker}
+requestHandler: {parsers: [{pluginRef: vllmgrpc-parser}]}
+schedulingProfiles:
+- name: default
+  plugins: [{pluginRef: prefix-cache-scorer}, {pluginRef: max-score-picker}]
+"""
+
+
+def test_vllms_grpc(fakes, start_epp, start_envoy):
+    """RPCs of vLLM's engine service, whose metrics come over HTTP from the same port's neighbour."""
+    fake = fakes.add(MODEL)
+    chunk = field(1, b"\x08\x01\x10\x07\x18\x02\x20\x03")  # token ids and counts of a stream's chunk
+    handler = grpc.unary_stream_rpc_method_handler(lambda request, context: iter([chunk, chunk]))
+    with concurrent.futures.ThreadPoolExecutor(2) as threads:
+        engine = grpc.server(threads)
+        engine.add_registered_method_handlers("vllm.grpc.engine.VllmEngine", {"Generate": handler})
+        port = engine.add_insecure_port("127.0.0.1:0")
+        engine.start()
+        epp = start_epp(
+            [f"http://127.0.0.1:{port},metricsPort={fake.port}"], f"--config-text={VLLM_GRPC}"
+        )
+        epp.wait_healthy(("127.0.0.1", port))
+        envoy = start_envoy(epp.address, engine_http2=True)
+        request = field(1, b"rpc-1") + field(2, field(1, b"hello there") + field(2, bytes(range(1, 65))))
+        with grpc.insecure_channel(envoy.target) as channel:
+            call = channel.unary_stream("/vllm.grpc.engine.VllmEngine/Generate")
+            assert list(call(request, timeout=PATIENCE_S)) == [chunk, chunk]
+            other = channel.unary_unary("/vllm.grpc.engine.VllmEngine/Elsewhere")
+            with pytest.raises(grpc.RpcError) as refused:
+                other(b"", timeout=PATIENCE_S)
+            assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED, "the engine's own word"
+        engine.stop(0).wait(PATIENCE_S)
+    eventually(lambda: epp.metric("llm_d_epp_request_total") == 2, "both are counted")
+    assert epp.metric("llm_d_epp_request_input_tokens_sum") == 7
