@@ -239,6 +239,9 @@ std::string AnswerTo(const sched::KnownType& known) {
   if (known.needs.empty()) return "accepted: what it does is built in";
   const std::string error = "an error: it needs " + Prose(known.needs) +
                             (known.instead.empty() ? "" : "; ") + Prose(known.instead);
+  if (known.role == sched::KnownRole::kFlowPolicy) {
+    return "without the feature gate `flowControl` a warning: it is idle; with it " + error;
+  }
   if (known.ability == nullptr) return error;
   return "accepted by `penstock epp`; with `penstock serve` " + error;
 }

@@ -30,6 +30,13 @@ constexpr size_t kEndpoints = 200;
 
 void ExpectNoAllocation(const sched::SchedulingSpec& spec) {
   testing::TestPool pool(kEndpoints);
+  for (model::EndpointInfo& endpoint : pool.pool.endpoints) {
+    endpoint.spec.host = "10.0.0.1";
+    endpoint.spec.labels = {{"llm-d.ai/context-length-range", "0-100000"},
+                            {std::string(model::kRoleLabel), "encode-prefill-decode"},
+                            {"zone", "eu"}};
+  }
+  pool.Index();
   model::LiveColumns live(testing::kFirstSlot + kEndpoints);
   config::Diagnostics diagnostics;
   const auto scheduler = sched::Scheduler::Create(spec, Builtins(), &diagnostics);
@@ -39,6 +46,8 @@ void ExpectNoAllocation(const sched::SchedulingSpec& spec) {
   const model::PromptPart part{text, true};
   context.request.prompt = {&part, 1};
   context.request.headers.push_back({"x-session-id", "anna"});
+  context.request.headers.push_back({"x-zone", "eu"});
+  context.request.headers.push_back({"test-epp-endpoint-selection", "10.0.0.1"});
   context.request.headers.push_back({"x-session-token", "ZGVmYXVsdC9lMTIz"});  // default/e123
   scheduler->Prepare(context, Time());
   model::EndpointColumns columns;
@@ -70,11 +79,12 @@ TEST(Decision, DoesNotAllocateWithTheBuiltInPolicies) {
 TEST(Decision, DoesNotAllocateWithAnyFilterScorerOrPicker) {
   for (const sched::PluginType& type : Builtins().types()) {
     SCOPED_TRACE(type.type);
-    std::string_view parameters = "{}";
+    std::string_view parameters = type.example.empty() ? "{}" : type.example;
     if (type.type == "by-label") parameters = "{label: a, allowsNoLabel: true}";
-    if (type.type == "utilization-filter") {
-      parameters = "{conditions: [{metric: waiting-queue, maxValue: 1}]}";
+    if (type.type.find("label-selector") != std::string_view::npos) {
+      parameters = "{matchLabels: {zone: eu}}";
     }
+    if (type.type == "context-length-aware") parameters = "{enableFiltering: true}";
     if (type.type == "session-affinity-scorer") parameters = "{strategy: session_id}";
     if (type.kind == sched::Kind::kPicker) parameters = "{maxNumOfEndpoints: 3}";
     const wire::YamlNode node = *wire::ParseYaml(parameters, "test.yaml");

@@ -39,6 +39,11 @@ std::optional<uint32_t> ColumnOfToken(std::string_view token, const model::PoolS
   return it->second;
 }
 
+constexpr std::string_view kTokenEffect =
+    "sends the request to the endpoint that it names; answers carry it";
+constexpr std::string_view kSessionEffect =
+    "names the session, which stays on one endpoint once it has one";
+
 uint64_t HashOf(std::string_view session) { return XXH3_64bits(session.data(), session.size()); }
 
 std::optional<uint32_t> ColumnOf(uint32_t slot, const model::PoolSnapshot& pool) {
@@ -121,10 +126,10 @@ void SessionAffinity::Learn(sched::RequestContext& context, const model::Endpoin
 }
 
 std::vector<sched::HeaderUse> SessionAffinity::HeadersRead() const {
-  if (!table_) return {{params_.encoded_header.header, false}};
+  if (!table_) return {{params_.encoded_header.header, false, kTokenEffect}};
   std::vector<sched::HeaderUse> uses;
   for (const auto& source : params_.session_id.sources) {
-    if (!source.header.empty()) uses.push_back({source.header, true});
+    if (!source.header.empty()) uses.push_back({source.header, true, kSessionEffect});
   }
   return uses;
 }

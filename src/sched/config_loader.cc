@@ -45,6 +45,7 @@ class Loader {
   }
   // True when nothing was wrong.
   bool Finish() {
+    picker_.SettleFlowPolicies();
     complaints_.Finish();
     return complaints_.diagnostics()->errors.empty();
   }
@@ -106,7 +107,9 @@ void Loader::AddInstance(const std::string& name, const PluginDocument& plugin,
     complaints_.Warning(Place(node, {"type"}),
                         fmt::format("plugin type '{}' is deprecated", plugin.type));
   }
-  out_->plugins.push_back(PluginSpec{name, std::string(type.type), plugin.parameters});
+  const YamlNode& place = Place(node, {"type"});
+  out_->plugins.push_back(
+      PluginSpec{name, std::string(type.type), plugin.parameters, place.line, place.column});
 }
 
 void Loader::UnknownType(std::string_view type, const YamlNode& node) {
@@ -164,7 +167,9 @@ void Loader::AddEntry(const ProfilePluginDocument& entry, const YamlNode& node,
     complaints_.Error(Place(node, {"pluginRef"}),
                       fmt::format("profile '{}' has more than one picker", profile->name));
   }
-  profile->plugins.push_back(ProfileEntry{entry.plugin_ref, entry.weight.value_or(1.0)});
+  const YamlNode& place = Place(node, {"pluginRef"});
+  profile->plugins.push_back(
+      ProfileEntry{entry.plugin_ref, entry.weight.value_or(1.0), place.line, place.column});
 }
 
 // No profiles at all: one with everything that can stand in a profile, in the order of declaration.
@@ -180,7 +185,7 @@ void Loader::AddDefaultProfile() {
           plugin_list_,
           "more than one picker is declared and no schedulingProfiles say which to use");
     }
-    profile.plugins.push_back(ProfileEntry{plugin.name, 1.0});
+    profile.plugins.push_back(ProfileEntry{plugin.name, 1.0, plugin.line, plugin.column});
   }
   out_->profiles.push_back(std::move(profile));
 }

@@ -23,7 +23,10 @@ PluginType Type(std::string_view name, Kind kind, std::vector<std::string_view> 
 
 // The loader never makes an instance, so types are names and kinds here.
 const Registry& Types() {
+  PluginType detector = Type("detector", Kind::kFilter);
+  detector.detects_saturation = true;
   static const Registry registry({
+      detector,
       Type("approx-prefix-cache-producer", Kind::kProducer),
       Type("header-handler", Kind::kProfileHandler),
       Type("kv-cache-utilization-scorer", Kind::kScorer),
@@ -207,6 +210,45 @@ TEST(EndpointPickerConfig, MissingCapabilitiesAreNamedOnce) {
     EXPECT_THAT(LoadFor(kPickerAbilities, body).diagnostics.errors,
                 ElementsAre(HasSubstr(std::string(expected))))
         << body;
+  }
+}
+
+TEST(EndpointPickerConfig, ParametersOfMissingPluginsAreStrictToo) {
+  EXPECT_THAT(ErrorsOf("plugins: [{type: precise-prefix-cache-producer, parameters: "
+                       "{kvEventsConfig: {zmqEndpont: x}}}]\n"),
+              ElementsAre(HasSubstr("unknown field 'zmqEndpont' in "
+                                    "precise-prefix-cache-producer.kvEventsConfig, did you mean "
+                                    "'zmqEndpoint'?"),
+                          HasSubstr("needs KV events")));
+  EXPECT_THAT(ErrorsOf("plugins: [{type: topology-affinity-filter, parameters: {minAffinity: "
+                       "hots}}]\n"),
+              ElementsAre(HasSubstr("did you mean 'host'?"), HasSubstr("needs topology labels")));
+}
+
+TEST(EndpointPickerConfig, PoliciesOfFlowControlAreIdleWhileItsGateIsOff) {
+  const std::string_view body =
+      "plugins: [{type: fcfs-ordering-policy}, {type: program-aware-fairness}]\n";
+  const Outcome off = Load(body);
+  EXPECT_TRUE(off.ok);
+  EXPECT_THAT(off.diagnostics.warnings,
+              ElementsAre(HasSubstr("'fcfs-ordering-policy' has no effect: the feature gate"),
+                          HasSubstr("'program-aware-fairness' has no effect")));
+  EXPECT_THAT(ErrorsOf("featureGates: [flowControl]\n" + std::string(body)),
+              ElementsAre(HasSubstr("feature gate 'flowControl', plugin type "
+                                    "'fcfs-ordering-policy' (line 4) and plugin type "
+                                    "'program-aware-fairness' (line 4) need flow control")));
+}
+
+TEST(EndpointPickerConfig, TheSaturationDetectorCountsWithoutTheGate) {
+  for (const std::string_view body :
+       {"plugins: [{type: detector, name: full}]\nflowControl: {saturationDetector: {pluginRef: "
+        "full}}\n",
+        "plugins: [{type: detector, name: full}]\nsaturationDetector: {pluginRef: full}\n"}) {
+    const Outcome o = Load(body);
+    EXPECT_TRUE(o.ok);
+    EXPECT_EQ(o.settings.saturation_detector, "full");
+    EXPECT_THAT(o.diagnostics.warnings,
+                ::testing::Contains(HasSubstr("saturation detector 'full' refuses nothing")));
   }
 }
 
@@ -487,9 +529,13 @@ TEST(BuiltinPolicy, KnowsItsNames) {
 
 TEST(KnownTypes, EveryMissingTypeSaysWhatItNeeds) {
   for (const KnownType& known : KnownTypes()) {
-    EXPECT_EQ(known.role == KnownRole::kMissing || known.ability != nullptr, !known.needs.empty())
-        << known.type;
-    EXPECT_FALSE(known.role == KnownRole::kMissing && known.ability != nullptr) << known.type;
+    const bool is_lacking =
+        known.role == KnownRole::kMissing || known.role == KnownRole::kFlowPolicy;
+    EXPECT_EQ(is_lacking || known.ability != nullptr, !known.needs.empty()) << known.type;
+    EXPECT_FALSE(is_lacking && known.ability != nullptr) << known.type;
+    if (is_lacking) {
+      EXPECT_NE(known.check, nullptr) << known.type;
+    }
     EXPECT_EQ(FindKnownType(known.type), &known);
   }
   EXPECT_EQ(FindKnownType("queue-scorer"), nullptr);

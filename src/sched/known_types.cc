@@ -3,101 +3,107 @@
 #include <algorithm>
 #include <array>
 
+#include "sched/known_parameters.h"
+
 namespace penstock::sched {
 namespace {
 
 constexpr std::string_view kDisagg = "prefill/decode disaggregation";
 constexpr std::string_view kFlow = "flow control";
-constexpr std::string_view kEviction = "in-flight eviction";
 constexpr std::string_view kEvents = "KV events";
 constexpr std::string_view kLatency = "latency prediction";
 constexpr std::string_view kTopology = "topology labels from Kubernetes";
-constexpr std::string_view kKubernetes = "a Kubernetes API server connection";
 constexpr std::string_view kCluster = "multi-cluster routing";
-constexpr std::string_view kAttributes = "custom endpoint attributes";
+constexpr std::string_view kGpu = "GPU metrics from DCGM";
 constexpr std::string_view kGrpc = "gRPC requests";
 constexpr std::string_view kMultimodal = "an encoder cache index";
-constexpr std::string_view kAdmission = "admission plugins";
-constexpr std::string_view kHeaders = "request header plugins";
+
+constexpr KnownType Missing(std::string_view type, std::string_view needs,
+                            KnownType::Check check = known::Check<NoParameters>,
+                            std::string_view instead = {}) {
+  return {type, KnownRole::kMissing, needs, instead, nullptr, check};
+}
+constexpr KnownType Flow(std::string_view type,
+                         KnownType::Check check = known::Check<NoParameters>) {
+  return {type, KnownRole::kFlowPolicy, kFlow, {}, nullptr, check};
+}
+constexpr KnownType Parser(std::string_view type, std::string_view needs = {},
+                           bool Abilities::*ability = nullptr) {
+  return {type, KnownRole::kParser, needs, {}, ability, known::Check<NoParameters>};
+}
+// The reader of the picker's settings parses these itself.
+constexpr KnownType Known(std::string_view type, KnownRole role) {
+  return {type, role, {}, {}, nullptr, nullptr};
+}
 
 constexpr std::array kTypes = {
-    KnownType{"agent-identity", KnownRole::kMissing, kHeaders},
-    KnownType{"always-disagg-multimodal-decider", KnownRole::kMissing, kDisagg},
-    KnownType{"always-disagg-pd-decider", KnownRole::kMissing, kDisagg},
-    KnownType{"anthropic-parser", KnownRole::kParser, {}},
-    KnownType{"burst-prefix-cache-producer", KnownRole::kMissing, "batching of request bursts"},
-    KnownType{"concurrency-detector", KnownRole::kMissing, kFlow},
-    KnownType{"context-length-aware", KnownRole::kMissing, "context-length ranges"},
-    KnownType{"core-metrics-extractor", KnownRole::kExtractor, {}},
-    KnownType{"data-parallel-profile-handler", KnownRole::kMissing, "data-parallel headers",
-              "list each rank as an endpoint"},
-    KnownType{"dcgm-data-source", KnownRole::kMissing, "GPU metrics from DCGM"},
-    KnownType{"dcgm-extractor", KnownRole::kMissing, "GPU metrics from DCGM"},
-    KnownType{"destination-endpoint-served-verifier", KnownRole::kMissing, "Envoy's ext_proc"},
-    KnownType{"disagg-headers-handler", KnownRole::kMissing, kDisagg},
-    KnownType{"disagg-profile-handler", KnownRole::kMissing, kDisagg},
-    KnownType{"disaggregatedset-rollout-screener", KnownRole::kMissing, kDisagg},
-    KnownType{"edf-ordering-policy", KnownRole::kMissing, kFlow},
-    KnownType{"encode-filter", KnownRole::kMissing, kDisagg},
-    KnownType{"endpoint-attribute-filter", KnownRole::kMissing, kAttributes},
-    KnownType{"endpoint-attribute-scorer", KnownRole::kMissing, kAttributes},
-    KnownType{"endpoint-notification-source", KnownRole::kSource, {}},
-    KnownType{"fcfs-ordering-policy", KnownRole::kMissing, kFlow},
+    Missing("agent-identity", kFlow, known::Check<known::AgentIdentity>),
+    Missing("always-disagg-multimodal-decider", kDisagg),
+    Missing("always-disagg-pd-decider", kDisagg),
+    Parser("anthropic-parser"),
+    Missing("burst-prefix-cache-producer", "batching of request bursts",
+            known::Check<known::BurstPrefix>),
+    Known("core-metrics-extractor", KnownRole::kExtractor),
+    Missing("data-parallel-profile-handler", "data-parallel headers",
+            known::Check<known::DataParallelHandler>, "list each rank as an endpoint"),
+    Missing("dcgm-data-source", kGpu, known::Check<known::DcgmSource>),
+    Missing("dcgm-extractor", kGpu),
+    Missing("destination-endpoint-served-verifier", "response metadata of Envoy"),
+    Missing("disagg-headers-handler", kDisagg, known::Check<known::PdHeader>),
+    Missing("disagg-profile-handler", kDisagg, known::Check<known::DisaggHandler>),
+    Missing("disaggregatedset-rollout-screener", kDisagg, known::Check<known::RolloutScreener>),
+    Flow("edf-ordering-policy"),
+    Known("endpoint-notification-source", KnownRole::kSource),
+    Flow("fcfs-ordering-policy"),
     KnownType{"file-discovery", KnownRole::kDiscovery, "discovery plugins",
-              "use endpointsFile of penstock.yaml", &Abilities::discovery},
-    KnownType{"global-strict-fairness-policy", KnownRole::kMissing, kFlow},
-    KnownType{"header-based-testing-filter", KnownRole::kMissing, kHeaders},
-    KnownType{"header-label-affinity-scorer", KnownRole::kMissing, kHeaders},
-    KnownType{"header-profile-handler", KnownRole::kMissing, "profiles chosen by a header"},
-    KnownType{"k8s-notification-source", KnownRole::kMissing, kKubernetes},
-    KnownType{"latency-scorer", KnownRole::kMissing, kLatency},
-    KnownType{"latency-slo-admitter", KnownRole::kMissing, kLatency},
-    KnownType{"metrics-data-source", KnownRole::kSource, {}},
-    KnownType{"mm-embeddings-cache-producer", KnownRole::kMissing, kMultimodal},
-    KnownType{"mm-embeddings-cache-scorer", KnownRole::kMissing, kMultimodal},
-    KnownType{"models-data-extractor", KnownRole::kExtractor, {}},
-    KnownType{"models-data-source", KnownRole::kSource, {}},
-    KnownType{"multicluster-approx-prefix-cache-producer", KnownRole::kMissing, kCluster},
-    KnownType{"multicluster-file-discovery", KnownRole::kMissing, kCluster},
-    KnownType{"multicluster-kv-cache-utilization-scorer", KnownRole::kMissing, kCluster},
-    KnownType{"multicluster-metrics-data-source", KnownRole::kMissing, kCluster},
-    KnownType{"multicluster-metrics-extractor", KnownRole::kMissing, kCluster},
-    KnownType{"multicluster-prefix-cache-scorer", KnownRole::kMissing, kCluster},
-    KnownType{"multicluster-queue-scorer", KnownRole::kMissing, kCluster},
-    KnownType{"multicluster-session-affinity-filter", KnownRole::kMissing, kCluster},
-    KnownType{"openai-parser", KnownRole::kParser, {}},
-    KnownType{"p2p-source-producer", KnownRole::kMissing, "KV transfer between engines"},
-    KnownType{"passthrough-parser", KnownRole::kParser, {}},
-    KnownType{"pd-profile-handler", KnownRole::kMissing, kDisagg},
-    KnownType{"precise-prefix-cache-producer", KnownRole::kMissing, kEvents},
-    KnownType{"precise-prefix-cache-scorer", KnownRole::kMissing, kEvents},
-    KnownType{"predicted-latency-producer", KnownRole::kMissing, kLatency},
-    KnownType{"prefill-filter", KnownRole::kMissing, kDisagg},
-    KnownType{"prefill-header-handler", KnownRole::kMissing, kDisagg},
-    KnownType{"prefix-based-pd-decider", KnownRole::kMissing, kDisagg},
-    KnownType{"priority-holdback-policy", KnownRole::kMissing, kFlow},
-    KnownType{"priority-then-time-eviction-order-policy", KnownRole::kMissing, kEviction},
-    KnownType{"probabilistic-admitter", KnownRole::kMissing, kAdmission},
-    KnownType{"program-aware-fairness", KnownRole::kMissing, kFlow},
-    KnownType{"request-attribute-reporter", KnownRole::kMissing, "Envoy's ext_proc"},
-    KnownType{"round-robin-fairness-policy", KnownRole::kMissing, kFlow},
-    KnownType{"sglanghttp-parser",
-              KnownRole::kParser,
-              "SGLang's native /generate requests",
-              {},
-              &Abilities::sglang_requests},
-    KnownType{"sheddable-eviction-filter", KnownRole::kMissing, kEviction},
-    KnownType{"slo-deadline-ordering-policy", KnownRole::kMissing, kFlow},
-    KnownType{"slo-headroom-tier-filter", KnownRole::kMissing, kLatency},
-    KnownType{"soft-reflective-ceiling-policy", KnownRole::kMissing, kFlow},
-    KnownType{"static-usage-limit-policy", KnownRole::kMissing, kFlow},
-    KnownType{"topology-affinity-filter", KnownRole::kMissing, kTopology},
-    KnownType{"topology-affinity-scorer", KnownRole::kMissing, kTopology},
-    KnownType{"topology-extractor", KnownRole::kMissing, kTopology},
-    KnownType{"utilization-detector", KnownRole::kMissing, kFlow},
-    KnownType{"vertexai-parser", KnownRole::kParser, kGrpc, {}, &Abilities::grpc_requests},
-    KnownType{"vllmgrpc-parser", KnownRole::kParser, kGrpc, {}, &Abilities::grpc_requests},
-    KnownType{"vllmhttp-parser", KnownRole::kParser, {}},
+              "use endpointsFile of penstock.yaml", &Abilities::discovery, nullptr},
+    Flow("global-strict-fairness-policy"),
+    Missing("k8s-notification-source", "a Kubernetes API server connection",
+            known::Check<known::NotificationSource>),
+    Missing("latency-scorer", kLatency, known::Check<known::LatencyScorer>),
+    Missing("latency-slo-admitter", kLatency, known::Check<known::LatencyAdmitter>),
+    Known("metrics-data-source", KnownRole::kSource),
+    Missing("mm-embeddings-cache-producer", kMultimodal, known::Check<known::EmbeddingsProducer>),
+    Missing("mm-embeddings-cache-scorer", kMultimodal, known::Check<known::EmbeddingsScorer>),
+    Known("models-data-extractor", KnownRole::kExtractor),
+    Known("models-data-source", KnownRole::kSource),
+    Missing("multicluster-approx-prefix-cache-producer", kCluster,
+            known::Check<known::ClusterPrefixProducer>),
+    Missing("multicluster-file-discovery", kCluster, known::Check<FileDiscoveryParameters>),
+    Missing("multicluster-kv-cache-utilization-scorer", kCluster),
+    Missing("multicluster-metrics-data-source", kCluster, known::Check<SourceParameters>),
+    Missing("multicluster-metrics-extractor", kCluster, known::Check<known::ClusterMetrics>),
+    Missing("multicluster-prefix-cache-scorer", kCluster, known::Check<known::ClusterPrefixScorer>),
+    Missing("multicluster-queue-scorer", kCluster),
+    Missing("multicluster-session-affinity-filter", kCluster, known::Check<known::ClusterSession>),
+    Parser("openai-parser"),
+    Missing("p2p-source-producer", "KV transfer between engines", known::Check<known::P2pSource>),
+    Parser("passthrough-parser"),
+    Missing("pd-profile-handler", kDisagg, known::Check<known::PdHandler>),
+    Missing("precise-prefix-cache-producer", kEvents, known::Check<known::PrecisePrefix>),
+    Missing("precise-prefix-cache-scorer", kEvents, known::Check<known::PrecisePrefix>),
+    Missing("predicted-latency-producer", kLatency, known::Check<known::PredictedLatency>),
+    Missing("prefill-header-handler", kDisagg, known::Check<known::PdHeader>),
+    Missing("prefix-based-pd-decider", kDisagg, known::Check<known::PrefixDecider>),
+    Flow("priority-holdback-policy", known::Check<known::Holdback>),
+    Flow("priority-then-time-eviction-order-policy"),
+    Missing("probabilistic-admitter", "request priorities", known::Check<known::Admitter>),
+    Flow("program-aware-fairness", known::Check<known::ProgramFairness>),
+    Missing("request-attribute-reporter", "response metadata of Envoy",
+            known::Check<known::AttributeReporter>),
+    Flow("round-robin-fairness-policy"),
+    Parser("sglanghttp-parser", "SGLang's native /generate requests", &Abilities::sglang_requests),
+    Flow("sheddable-eviction-filter"),
+    Flow("slo-deadline-ordering-policy"),
+    Missing("slo-headroom-tier-filter", kLatency, known::Check<known::HeadroomFilter>),
+    Flow("soft-reflective-ceiling-policy"),
+    Flow("static-usage-limit-policy", known::Check<known::UsageLimit>),
+    Missing("topology-affinity-filter", kTopology, known::Check<known::TopologyFilter>),
+    Missing("topology-affinity-scorer", kTopology, known::Check<known::TopologyScorer>),
+    Missing("topology-extractor", kTopology),
+    Parser("vertexai-parser", kGrpc, &Abilities::grpc_requests),
+    Parser("vllmgrpc-parser", kGrpc, &Abilities::grpc_requests),
+    Parser("vllmhttp-parser"),
 };
 
 constexpr bool IsSorted() {

@@ -31,6 +31,9 @@ bool IsGiven(const YamlNode& node) { return node.kind != YamlNode::Kind::kNull; 
 void PickerReader::ReadPlugin(const KnownType& known, const std::string& name,
                               const PluginDocument& plugin, const YamlNode& node) {
   const std::string what = fmt::format("plugin type '{}'", plugin.type);
+  if (known.check != nullptr) {
+    known.check(plugin.parameters, plugin.type, complaints_.diagnostics());
+  }
   switch (known.role) {
     case KnownRole::kMissing:
       complaints_.Missing(Place(node, {"type"}), what, known.needs, "", known.instead);
@@ -41,14 +44,14 @@ void PickerReader::ReadPlugin(const KnownType& known, const std::string& name,
     case KnownRole::kExtractor:
       ReadExtractor(plugin, node);
       return;
-    case KnownRole::kParser: {
-      NoParameters none;
-      Parse(plugin, &none);
+    case KnownRole::kFlowPolicy:
+      flow_policies_.push_back({&known, Place(node, {"type"})});
+      return;
+    case KnownRole::kParser:
       if (known.ability != nullptr && !(abilities_.*known.ability)) {
         Lacking(Place(node, {"type"}), what, known.needs);
       }
       return;
-    }
     case KnownRole::kDiscovery: {
       FileDiscoveryParameters parameters;
       if (!Parse(plugin, &parameters)) return;
@@ -280,8 +283,32 @@ void PickerReader::ReadDetector(const std::string& name, const YamlNode& node) {
   if (name.empty()) return;
   const Instance* instance = instances_.Resolve(name, node);
   if (instance == nullptr || instance->IsMissing()) return;
-  complaints_.Error(Place(node, {"pluginRef"}),
-                    fmt::format("'{}' is no saturation detector", name));
+  if (instance->type == nullptr || !instance->type->detects_saturation) {
+    complaints_.Error(Place(node, {"pluginRef"}),
+                      fmt::format("'{}' is no saturation detector", name));
+    return;
+  }
+  out_.saturation_detector = name;
+  if (out_.gates.flow_control) return;
+  complaints_.Warning(Place(node, {"pluginRef"}),
+                      fmt::format("saturation detector '{}' refuses nothing: without flow control "
+                                  "it is for requests of a negative priority, and this version "
+                                  "knows no priorities",
+                                  name));
+}
+
+void PickerReader::SettleFlowPolicies() {
+  for (const FlowPolicy& policy : flow_policies_) {
+    if (out_.gates.flow_control) {
+      complaints_.Missing(policy.place, fmt::format("plugin type '{}'", policy.known->type),
+                          policy.known->needs, "", "");
+    } else {
+      complaints_.Warning(policy.place,
+                          fmt::format("'{}' has no effect: the feature gate 'flowControl' is off",
+                                      policy.known->type));
+    }
+  }
+  flow_policies_.clear();
 }
 
 // Only whether somebody has the name: what kind of policy it is, the lacking capability hides.
@@ -294,6 +321,7 @@ void PickerReader::CheckPolicy(const std::string& name, const YamlNode& node) {
 // Without its gate flow control is off, and of its settings only the detector counts.
 void PickerReader::ReadFlowControl(const YamlNode& document, const PickerDocument& parsed) {
   ReadGates(parsed.feature_gates, Place(document, {"featureGates"}));
+  SettleFlowPolicies();
   const YamlNode& node = Place(document, {"flowControl"});
   if (parsed.saturation_detector) {
     ReadDetector(parsed.saturation_detector->plugin_ref, Place(document, {"saturationDetector"}));

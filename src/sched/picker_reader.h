@@ -5,6 +5,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "sched/loader_context.h"
 #include "sched/picker_document.h"
@@ -21,6 +22,9 @@ class PickerReader {
   // A declared plugin that the scheduler's registry does not hold.
   void ReadPlugin(const KnownType& known, const std::string& name, const PluginDocument& plugin,
                   const wire::YamlNode& node);
+  // Says what becomes of the policies of flow control; ReadDocument does it, once it knows the
+  // gate.
+  void SettleFlowPolicies();
   // After all plugins were read.
   void ReadDocument(const wire::YamlNode& document, const PickerDocument& parsed);
 
@@ -58,6 +62,11 @@ class PickerReader {
   Complaints& complaints_;
   std::map<std::string, FileDiscovery, std::less<>> discoveries_;  // by instance
   std::set<std::string> attributes_;                               // of customMetrics
+  struct FlowPolicy {
+    const KnownType* known;
+    const wire::YamlNode& place;
+  };
+  std::vector<FlowPolicy> flow_policies_;
   bool has_metrics_ = false;
   bool has_extractor_ = false;
 };

@@ -79,10 +79,12 @@ struct PluginStat {
   double value = 0;
 };
 
-// A request header that a plugin looks at when it decides (and not only in Producer::Prepare).
+// A request header that a plugin looks at.
 struct HeaderUse {
   std::string name;
-  bool is_identity = true;  // only whether two values are equal matters, not what they say
+  bool is_identity = true;       // only whether two values are equal matters, not what they say
+  std::string_view effect = {};  // for people: "names the endpoint that served before"
+  bool only_at_arrival = false;  // what Producer::Prepare took from it is all that counts
 };
 
 class Plugin {

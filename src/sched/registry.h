@@ -33,6 +33,7 @@ struct PluginType {
                                         config::Diagnostics*)>
       make;
   std::function<std::vector<config::FieldRow>()> parameters;  // for the reference
+  bool detects_saturation = false;  // flowControl.saturationDetector may name it
   std::string_view example;  // parameters as a YAML flow map, where the defaults alone do not do
 };
 

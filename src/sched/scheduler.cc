@@ -111,6 +111,7 @@ class SchedulerImpl : public Scheduler {
     std::vector<HeaderUse> all;
     for (const Plugin* plugin : wiring_.active) {
       for (HeaderUse& use : plugin->HeadersRead()) {
+        if (use.only_at_arrival) continue;
         const auto known = std::find_if(all.begin(), all.end(), [&](const HeaderUse& other) {
           return EqualsIgnoreCase(other.name, use.name);
         });

@@ -20,10 +20,14 @@ struct PluginSpec {
   std::string name;
   std::string type;           // canonical
   wire::YamlNode parameters;  // null: none
+  uint32_t line = 0;          // where it is declared; 0: nowhere, it was added by default
+  uint32_t column = 0;
 };
 struct ProfileEntry {
   std::string plugin;   // name of an instance
   double weight = 1.0;  // scorers only
+  uint32_t line = 0;    // where the profile names it; 0: nowhere
+  uint32_t column = 0;
 };
 struct ProfileSpec {
   std::string name;
@@ -113,8 +117,8 @@ class Scheduler {
   virtual void OnEndpointChanged(const model::EndpointInfo&) = 0;
   virtual void OnTick(Time) = 0;
 
-  // The headers that the active instances look at, each once; one whose content matters to
-  // anybody is no mere identity.
+  // The headers that the active instances look at when they decide, each once; one whose content
+  // matters to anybody is no mere identity.
   virtual std::vector<HeaderUse> HeadersRead() const { return {}; }
 
   // Every active instance with something to show. From any thread; the plugins live as long as the

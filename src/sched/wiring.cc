@@ -130,15 +130,18 @@ void Wirer::WireProfiles() {
 
 void Wirer::AddToProfile(const ProfileEntry& entry, WiredProfile* profile) {
   Plugin* plugin = Find(entry.plugin);
+  const auto* filter = dynamic_cast<const Filter*>(plugin);
+  const auto* scorer = dynamic_cast<const Scorer*>(plugin);
+  if (filter != nullptr) profile->filters.push_back(filter);
+  if (scorer != nullptr) {
+    profile->scorers.push_back({scorer, static_cast<float>(entry.weight)});
+  }
+  if (filter != nullptr || scorer != nullptr) return;
   if (plugin == nullptr) {
     std::vector<std::string_view> names;
     for (const auto& instance : out_.instances) names.push_back(instance->name());
     AddError({}, fmt::format("profile '{}': no plugin is named '{}'{}", profile->name, entry.plugin,
                              DidYouMean(entry.plugin, names)));
-  } else if (const auto* filter = dynamic_cast<const Filter*>(plugin)) {
-    profile->filters.push_back(filter);
-  } else if (const auto* scorer = dynamic_cast<const Scorer*>(plugin)) {
-    profile->scorers.push_back({scorer, static_cast<float>(entry.weight)});
   } else if (const auto* picker = dynamic_cast<const Picker*>(plugin)) {
     if (profile->picker != nullptr) {
       AddError(NodeOf(*plugin), fmt::format("profile '{}' has more than one picker: '{}' and '{}'",

@@ -7,23 +7,16 @@
 namespace penstock::plugins {
 namespace {
 
-constexpr std::array<std::string_view, 4> kDecodeRoles = {"decode", "prefill-decode", "both",
-                                                          "encode-prefill-decode"};
+constexpr std::array<std::string_view, 4> kRoles = {"decode", "prefill-decode", "both",
+                                                    "encode-prefill-decode"};
 
-class DecodeFilter : public LabelFilter {
+class DecodeFilter : public RoleFilter {
  public:
   struct Params {
     template <class V>
     void Describe(V&) {}
   };
-  explicit DecodeFilter(const Params&) {}
-
- private:
-  bool Matches(const model::Labels& labels) const override {
-    const std::string* role = FindLabel(labels, model::kRoleLabel);
-    return role == nullptr ||
-           std::find(kDecodeRoles.begin(), kDecodeRoles.end(), *role) != kDecodeRoles.end();
-  }
+  explicit DecodeFilter(const Params&) : RoleFilter(kRoles, Unlabelled::kMatch) {}
 };
 
 }  // namespace

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -40,6 +41,26 @@ class LabelFilter : public sched::Filter {
   virtual bool Matches(const model::Labels& labels) const = 0;
 
   const SnapshotMemo<Mask> verdicts_;
+};
+
+// By the role that an endpoint's label names. SOURCE: llm-d's role filters; unlabelled endpoints
+// can decode and nothing else.
+class RoleFilter : public LabelFilter {
+ public:
+  enum class Unlabelled { kMatch, kNoMatch };
+  // `roles` must be static.
+  RoleFilter(std::span<const std::string_view> roles, Unlabelled unlabelled)
+      : roles_(roles), unlabelled_(unlabelled) {}
+
+ private:
+  bool Matches(const model::Labels& labels) const final {
+    const std::string* role = FindLabel(labels, model::kRoleLabel);
+    if (role == nullptr) return unlabelled_ == Unlabelled::kMatch;
+    return std::find(roles_.begin(), roles_.end(), *role) != roles_.end();
+  }
+
+  const std::span<const std::string_view> roles_;
+  const Unlabelled unlabelled_;
 };
 
 }  // namespace penstock::plugins

@@ -47,7 +47,14 @@ class SessionIdProducer : public sched::Producer {
                              : CookieValue(context.request.Header("cookie"), params_.cookie_name);
   }
 
+  std::vector<sched::HeaderUse> HeadersRead() const override {
+    const std::string& header = params_.cookie_name.empty() ? params_.header_name : kCookie;
+    return {{header, true, "names the session", true}};
+  }
+
  private:
+  static const inline std::string kCookie = "cookie";
+
   const Params params_;
 };
 

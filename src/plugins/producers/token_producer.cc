@@ -9,16 +9,23 @@ class TokenProducer : public sched::Producer {
   struct Params {
     std::string model_name;
     wire::YamlNode vllm;
+    wire::YamlNode estimate;
     wire::YamlNode uds_tokenizer_config;
     template <class V>
     void Describe(V& v) {
       v.Field("modelName", model_name,
               {.text = "Model whose tokenizer is meant; the estimate is the same for all."});
       v.Field("vllm", vllm, {.text = "An engine's render endpoints as the tokenizer."});
+      v.Field("estimate", estimate,
+              {.text = "The estimate of four bytes a token, with its own settings: `{}`."});
       v.Field("udsTokenizerConfig", uds_tokenizer_config,
               {.text = "A tokenizer service on a Unix socket.", .deprecated = "use vllm."});
     }
     std::string Problem() const {
+      if (estimate.kind != wire::YamlNode::Kind::kNull && !estimate.entries.empty()) {
+        return "estimate: settings of the estimate of images and video are not available; write "
+               "estimate: {}";
+      }
       if (vllm.kind != wire::YamlNode::Kind::kNull) {
         return "vllm: the render back end is not available yet; leave it out to count tokens by "
                "the estimate of four bytes each";

@@ -1,0 +1,87 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "plugins/testing.h"
+
+namespace penstock::plugins {
+namespace {
+
+using sched::Filter;
+using ::testing::ElementsAre;
+using testing::ErrorsOf;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using testing::Kept;
+using testing::Made;
+using testing::TestPool;
+
+constexpr std::string_view kType = "endpoint-attribute-filter";
+
+std::string With(std::string_view attribute, std::string_view op, std::string_view value,
+                 std::string_view more = "") {
+  std::string text = "{attribute: ";
+  text.append(attribute).append(", algorithm: {type: threshold, threshold: {operator: ");
+  text.append(op).append(", value: ").append(value).append("}}").append(more).append("}");
+  return text;
+}
+
+TEST(EndpointAttributeFilter, ComparesAsItIsTold) {
+  TestPool pool(3);
+  pool.columns.waiting = {1, 2, 3};
+  const auto kept = [&](std::string_view op) {
+    return Kept(*Made<Filter>(kType, With("WaitingQueueSize", op, "2")), pool);
+  };
+  EXPECT_THAT(kept("LessThan"), ElementsAre(0));
+  EXPECT_THAT(kept("LessThanOrEqual"), ElementsAre(0, 1));
+  EXPECT_THAT(kept("GreaterThan"), ElementsAre(2));
+  EXPECT_THAT(kept("GreaterThanOrEqual"), ElementsAre(1, 2));
+  EXPECT_THAT(kept("Equal"), ElementsAre(1));
+  EXPECT_THAT(kept("NotEqual"), ElementsAre(0, 2));
+}
+
+TEST(EndpointAttributeFilter, KnowsTheScrapedAttributes) {
+  TestPool pool(2);
+  pool.columns.running = {5, 50};
+  pool.columns.kv_usage = {0.95F, 0.5F};
+  EXPECT_THAT(Kept(*Made<Filter>(kType, With("RunningRequestsSize", "LessThan", "10")), pool),
+              ElementsAre(0));
+  EXPECT_THAT(Kept(*Made<Filter>(kType, With("KVCacheUsagePercent", "LessThan", "0.9",
+                                             ", producer: core-metrics-extractor")),
+                   pool),
+              ElementsAre(1));
+}
+
+TEST(EndpointAttributeFilter, MissingValuesPassOrFail) {
+  TestPool pool(2);
+  pool.columns.metrics_age_s[1] = std::numeric_limits<float>::infinity();
+  EXPECT_THAT(Kept(*Made<Filter>(kType, With("WaitingQueueSize", "LessThan", "1")), pool),
+              ElementsAre(0, 1));
+  EXPECT_THAT(
+      Kept(*Made<Filter>(kType, With("WaitingQueueSize", "LessThan", "1", ", onMissing: Fail")),
+           pool),
+      ElementsAre(0));
+}
+
+TEST(EndpointAttributeFilter, FallsBackWhenNobodyPasses) {
+  TestPool pool(2);
+  pool.columns.waiting = {9, 9};
+  EXPECT_THAT(Kept(*Made<Filter>(kType, With("WaitingQueueSize", "LessThan", "1")), pool),
+              IsEmpty());
+  const Made<Filter> filter(kType,
+                            With("WaitingQueueSize", "LessThan", "1", ", fallbackOnEmpty: true"));
+  EXPECT_THAT(Kept(*filter, pool), ElementsAre(0, 1));
+  EXPECT_EQ(filter->WhyAllPass({}, pool.columns, pool.all), "nobody is within the bound");
+}
+
+TEST(EndpointAttributeFilter, SaysWhichAttributesThereAre) {
+  EXPECT_THAT(ErrorsOf(kType, With("GPUUtilization", "LessThan", "1", ", producer: dcgm")),
+              ElementsAre(HasSubstr("attribute: 'GPUUtilization' of 'dcgm' needs custom endpoint "
+                                    "attributes, which this version does not have; there are")));
+  EXPECT_THAT(ErrorsOf(kType, With("WaitingQueueSiz", "LessThan", "1")),
+              ElementsAre(HasSubstr("did you mean 'WaitingQueueSize'?")));
+  EXPECT_THAT(ErrorsOf(kType, With("WaitingQueueSize", "Below", "1")),
+              ElementsAre(HasSubstr("'LessThan'")));
+}
+
+}  // namespace
+}  // namespace penstock::plugins
