@@ -5,6 +5,7 @@
 #include <span>
 #include <string_view>
 
+#include "app/check.h"
 #include "app/demo.h"
 #include "app/docs.h"
 #include "app/epp.h"
@@ -32,6 +33,7 @@ constexpr Command kCommands[] = {
     {"sim", "simulated engines that speak vLLM's HTTP API", penstock::app::RunSim},
     {"traffic", "realistic chat traffic against a gateway on this machine",
      penstock::app::RunTraffic},
+    {"check", "what a configuration will do, and what is wrong with it", penstock::app::RunCheck},
     {"lab", "policies and engines in virtual time", penstock::app::RunLab},
     {"docs", "write the generated reference into a folder", penstock::app::RunDocs},
 };
@@ -50,6 +52,7 @@ void PrintHelp(std::FILE* out) {
                "  penstock demo\n"
                "  penstock serve --engine http://10.0.0.1:8000 --engine http://10.0.0.2:8000\n"
                "  penstock serve --config penstock.yaml\n"
+               "  penstock check epp-config.yaml\n"
                "  penstock sim --engines 4 --profile h100-qwen3-32b-tp2\n"
                "\n'penstock COMMAND --help' explains a command.\n");
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cctype>
 
+#include "core/text.h"
 #include "wire/json.h"
 
 namespace penstock::sched {
@@ -45,7 +46,80 @@ void Write(const wire::YamlNode& node, wire::JsonWriter* json) {
   }
 }
 
+std::string Scalar(const wire::YamlNode& node) {
+  if (node.kind != wire::YamlNode::Kind::kScalar) return ToYaml(node);
+  if (!node.quoted && IsPlain(node.scalar)) return node.scalar;
+  std::string text;
+  wire::JsonWriter(&text).Value(node.scalar);
+  return text;
+}
+
+// What a reader could take for a number or a truth value needs quotes.
+bool LooksTyped(std::string_view text) {
+  return text.empty() || std::isalpha(static_cast<unsigned char>(text.front())) == 0 ||
+         EqualsIgnoreCase(text, "true") || EqualsIgnoreCase(text, "false") ||
+         EqualsIgnoreCase(text, "null");
+}
+
+std::string Text(std::string_view text) {
+  wire::YamlNode node;
+  node.kind = wire::YamlNode::Kind::kScalar;
+  node.scalar = text;
+  node.quoted = LooksTyped(text);
+  return Scalar(node);
+}
+
+bool IsNested(const wire::YamlNode& node) { return !node.items.empty() || !node.entries.empty(); }
+
+// After "KEY:" or "-": the rest of the line and the lines below, which stand at `indent`.
+void AppendValue(const wire::YamlNode& node, size_t indent, std::string* out) {
+  if (!IsNested(node)) {
+    *out += " " + Scalar(node) + "\n";
+    return;
+  }
+  *out += '\n';
+  for (const wire::YamlNode& item : node.items) {
+    // A list's maps stand on one line: the settings that have some are short.
+    *out += std::string(indent, ' ') + "- " + ToYaml(item) + "\n";
+  }
+  for (const auto& [key, value] : node.entries) {
+    *out += std::string(indent, ' ') + Text(key.scalar) + ":";
+    AppendValue(value, indent + 2, out);
+  }
+}
+
 }  // namespace
+
+std::string ToYaml(const wire::YamlNode& node) {
+  std::string text;
+  wire::JsonWriter json(&text);
+  Write(node, &json);
+  return text;
+}
+
+std::string ToYamlLines(const SchedulingSpec& spec, size_t indent) {
+  const std::string pad(indent, ' ');
+  std::string out = pad + "plugins:\n";
+  for (const PluginSpec& plugin : spec.plugins) {
+    out += pad + "- type: " + Text(plugin.type) + "\n";
+    if (plugin.name != plugin.type) out += pad + "  name: " + Text(plugin.name) + "\n";
+    if (plugin.parameters.kind == wire::YamlNode::Kind::kNull) continue;
+    out += pad + "  parameters:";
+    AppendValue(plugin.parameters, indent + 4, &out);
+  }
+  out += pad + "schedulingProfiles:\n";
+  for (const ProfileSpec& profile : spec.profiles) {
+    out += pad + "- name: " + Text(profile.name) + "\n" + pad + "  plugins:\n";
+    for (const ProfileEntry& entry : profile.plugins) {
+      out += pad + "  - pluginRef: " + Text(entry.plugin) + "\n";
+      if (entry.weight == 1) continue;
+      out += pad + "    weight: ";
+      wire::JsonWriter(&out).Value(entry.weight);
+      out += "\n";
+    }
+  }
+  return out;
+}
 
 std::string ToYaml(const SchedulingSpec& spec) {
   std::string text;

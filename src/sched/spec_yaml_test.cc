@@ -36,5 +36,35 @@ TEST(SpecYaml, KeepsWhatEveryScalarMeans) {
   }
 }
 
+TEST(SpecYaml, TheLinesReadBackAsTheSame) {
+  SchedulingSpec spec;
+  const auto parameters = wire::ParseYaml(
+      R"({number: 1.5, yes: true, quoted: "12", word: "true", empty: "", odd: "a: b", none: null,)"
+      R"( list: [1, {a: b}], map: {k: {deep: [x]}, "a b": 1}, nothing: {}, no: []})",
+      "t");
+  ASSERT_TRUE(parameters) << parameters.error().message;
+  spec.plugins = {{"mine: 1", "queue-scorer", *parameters},
+                  {"max-score-picker", "max-score-picker", {}},
+                  {"12", "token-producer", *wire::ParseYaml("{}", "t")}};
+  spec.profiles = {{"true", {{"mine: 1", 0.1}, {"max-score-picker", 1}}}};
+  const std::string lines = ToYamlLines(spec, 2);
+  EXPECT_TRUE(
+      lines.starts_with("  plugins:\n  - type: queue-scorer\n    name: \"mine: 1\"\n"
+                        "    parameters:\n      number: 1.5\n"))
+      << lines;
+  const auto again = wire::ParseYaml("scheduling:\n" + lines, "t");
+  ASSERT_TRUE(again) << again.error().message << "\n" << lines;
+  const wire::YamlNode& plugins = *again->Find("scheduling")->Find("plugins");
+  ASSERT_EQ(plugins.items.size(), 3u);
+  EXPECT_EQ(ToYaml(*plugins.items[0].Find("parameters")), ToYaml(*parameters)) << lines;
+  EXPECT_EQ(plugins.items[1].Find("name"), nullptr);
+  EXPECT_EQ(plugins.items[2].Find("name")->scalar, "12");
+  EXPECT_EQ(plugins.items[2].Find("parameters")->kind, wire::YamlNode::Kind::kMap);
+  const wire::YamlNode& profile = again->Find("scheduling")->Find("schedulingProfiles")->items[0];
+  EXPECT_TRUE(profile.Find("name")->quoted);
+  EXPECT_EQ(profile.Find("plugins")->items[0].Find("weight")->scalar, "0.1");
+  EXPECT_EQ(profile.Find("plugins")->items[1].Find("weight"), nullptr);
+}
+
 }  // namespace
 }  // namespace penstock::sched
