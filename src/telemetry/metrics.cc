@@ -10,6 +10,7 @@
 #include <map>
 #include <mutex>
 #include <shared_mutex>
+#include <type_traits>
 #include <unordered_map>
 
 #include "core/text.h"
@@ -83,38 +84,41 @@ void AppendSample(std::string& out, std::string_view name, std::string_view labe
   out += '\n';
 }
 
-void AppendMetric(std::string& out, std::string_view name, std::string_view labels,
-                  const Counter& counter) {
-  AppendSample(out, name, labels, static_cast<double>(counter.Value()));
-}
-
-void AppendMetric(std::string& out, std::string_view name, std::string_view labels,
-                  const Gauge& gauge) {
-  AppendSample(out, name, labels, gauge.Value());
-}
-
-void AppendMetric(std::string& out, std::string_view name, std::string_view labels,
-                  const FollowedCounter& counter) {
-  AppendSample(out, name, labels, counter.Value());
-}
-
-void AppendMetric(std::string& out, std::string_view name, std::string_view labels,
-                  const Histogram& histogram) {
+void AppendHistogram(std::string& out, std::string_view name, std::string_view labels,
+                     std::span<const double> bounds, std::span<const uint64_t> counts, double sum) {
   const std::string bucket = std::string(name) + "_bucket";
-  const std::vector<uint64_t> counts = histogram.Buckets();
-  const std::span<const double> bounds = histogram.bounds();
-  uint64_t sum = 0;
+  uint64_t total = 0;
   for (size_t i = 0; i < counts.size(); ++i) {
-    sum += counts[i];
+    total += counts[i];
     std::string with_le(labels);
     if (!with_le.empty()) with_le += ',';
     with_le += "le=\"";
     AppendNumber(with_le, i < bounds.size() ? bounds[i] : INFINITY);
     with_le += '"';
-    AppendSample(out, bucket, with_le, static_cast<double>(sum));
+    AppendSample(out, bucket, with_le, static_cast<double>(total));
   }
-  AppendSample(out, std::string(name) + "_sum", labels, histogram.Sum());
-  AppendSample(out, std::string(name) + "_count", labels, static_cast<double>(sum));
+  AppendSample(out, std::string(name) + "_sum", labels, sum);
+  AppendSample(out, std::string(name) + "_count", labels, static_cast<double>(total));
+}
+
+// The sum of these, which are at least one.
+template <class M>
+void AppendMetrics(std::string& out, std::string_view name, std::string_view labels,
+                   std::span<const M* const> metrics) {
+  if constexpr (std::is_same_v<M, Histogram>) {
+    std::vector<uint64_t> counts(metrics.front()->bounds().size() + 1);
+    double sum = 0;
+    for (const Histogram* histogram : metrics) {
+      const std::vector<uint64_t> buckets = histogram->Buckets();
+      for (size_t i = 0; i < counts.size(); ++i) counts[i] += buckets[i];
+      sum += histogram->Sum();
+    }
+    AppendHistogram(out, name, labels, metrics.front()->bounds(), counts, sum);
+  } else {
+    double sum = 0;
+    for (const M* metric : metrics) sum += static_cast<double>(metric->Value());
+    AppendSample(out, name, labels, sum);
+  }
 }
 
 }  // namespace
@@ -234,6 +238,7 @@ class FamilyBase {
  public:
   virtual ~FamilyBase() = default;
   virtual void Expose(std::string& out) const = 0;
+  virtual void ExposeTwin(const Twin& twin, std::string& out) const = 0;
   std::string name, type, help;
   std::vector<std::string> label_names;
 };
@@ -287,7 +292,29 @@ class FamilyImpl : public Family<M>, public FamilyBase {
     for (const auto& [key, series] : series_) sorted.push_back(&series);
     std::sort(sorted.begin(), sorted.end(),
               [](const Series* a, const Series* b) { return a->labels < b->labels; });
-    for (const Series* series : sorted) AppendMetric(out, name, series->labels, *series->metric);
+    for (const Series* series : sorted) {
+      const M* const metric = series->metric.get();
+      AppendMetrics<M>(out, name, series->labels, std::span(&metric, 1));
+    }
+  }
+
+  void ExposeTwin(const Twin& twin, std::string& out) const override {
+    std::vector<std::string> names;
+    std::vector<size_t> places;  // of the twin's labels among the family's
+    for (const auto& [name, of] : twin.labels) {
+      const auto at = std::find(label_names.begin(), label_names.end(), of);
+      assert(at != label_names.end());
+      names.push_back(name);
+      places.push_back(static_cast<size_t>(at - label_names.begin()));
+    }
+    std::shared_lock lock(mutex_);
+    std::map<std::string, std::vector<const M*>> merged;
+    for (const auto& [key, series] : series_) {
+      merged[PartOfKey(key, places)].push_back(series.metric.get());
+    }
+    for (const auto& [key, metrics] : merged) {
+      AppendMetrics<M>(out, twin.name, RenderLabels(names, key), metrics);
+    }
   }
 
  private:
@@ -300,6 +327,18 @@ class FamilyImpl : public Family<M>, public FamilyBase {
   static void MakeKey(LabelValues values, std::string& key) {
     key.clear();
     for (std::string_view value : values) AppendToKey(value, key);
+  }
+
+  static std::string PartOfKey(std::string_view key, const std::vector<size_t>& places) {
+    std::vector<std::string_view> values;
+    while (!key.empty()) {
+      const size_t end = key.find(kKeySeparator) + 1;
+      values.push_back(key.substr(0, end));
+      key.remove_prefix(end);
+    }
+    std::string part;
+    for (const size_t place : places) part += values[place];
+    return part;
   }
 
   std::unique_ptr<M> MakeMetric() const {
@@ -377,8 +416,27 @@ struct Registry::Impl {
   // Registration and exposition; never on a request's path.
   mutable std::mutex mutex;
   std::map<std::string, std::unique_ptr<FamilyBase>, std::less<>> families;
+  std::map<std::string, Twin, std::less<>> twins;
   std::vector<std::function<void()>> refreshers;
   Family<Counter>* overflow = nullptr;
+
+  // Families and the twins of those that are there, by name.
+  struct Shown {
+    const FamilyBase* family;
+    const Twin* twin;  // null: the family itself
+  };
+  std::map<std::string_view, Shown> AllShown() const {
+    std::map<std::string_view, Shown> all;
+    for (const auto& [name, family] : families) all.emplace(name, Shown{family.get(), nullptr});
+    for (const auto& [name, twin] : twins) {
+      const auto family = families.find(twin.of);
+      if (family != families.end()) all.emplace(name, Shown{family->second.get(), &twin});
+    }
+    return all;
+  }
+  static std::string HelpOf(const Shown& shown) {
+    return shown.twin == nullptr ? shown.family->help : "Older name of " + shown.twin->of + ".";
+  }
 };
 
 Registry::Registry() : impl_(std::make_unique<Impl>()) {
@@ -423,6 +481,12 @@ Family<Histogram>& Registry::AddHistogramFamily(std::string_view name, std::stri
   return impl_->Add<Histogram>(name, help, std::move(label_names), bounds, max_series);
 }
 
+void Registry::AddTwin(Twin twin) {
+  std::unique_lock lock(impl_->mutex);
+  std::string name = twin.name;
+  impl_->twins.insert_or_assign(std::move(name), std::move(twin));
+}
+
 void Registry::OnCollect(std::function<void()> refresh) {
   std::unique_lock lock(impl_->mutex);
   impl_->refreshers.push_back(std::move(refresh));
@@ -437,11 +501,15 @@ std::string Registry::Expose() {
   for (const auto& refresh : refreshers) refresh();
   std::string out;
   std::unique_lock lock(impl_->mutex);
-  for (const auto& [name, family] : impl_->families) {
+  for (const auto& [name, shown] : impl_->AllShown()) {
     out.append("# HELP ").append(name).append(" ");
-    AppendEscaped(out, family->help, false);
-    out.append("\n# TYPE ").append(name).append(" ").append(family->type).append("\n");
-    family->Expose(out);
+    AppendEscaped(out, Impl::HelpOf(shown), false);
+    out.append("\n# TYPE ").append(name).append(" ").append(shown.family->type).append("\n");
+    if (shown.twin == nullptr) {
+      shown.family->Expose(out);
+    } else {
+      shown.family->ExposeTwin(*shown.twin, out);
+    }
   }
   return out;
 }
@@ -449,11 +517,18 @@ std::string Registry::Expose() {
 std::vector<Registry::Row> Registry::Rows() const {
   std::vector<Row> rows;
   std::unique_lock lock(impl_->mutex);
-  for (const auto& [name, family] : impl_->families) {
+  for (const auto& [name, shown] : impl_->AllShown()) {
     std::string labels;
-    for (const std::string& label : family->label_names)
+    const auto add = [&labels](const std::string& label) {
       labels += (labels.empty() ? "" : ", ") + label;
-    rows.push_back({name, family->type, labels, family->help});
+    };
+    if (shown.twin == nullptr) {
+      for (const std::string& label : shown.family->label_names) add(label);
+    } else {
+      for (const auto& [label, of] : shown.twin->labels) add(label);
+    }
+    rows.push_back({std::string(name), shown.family->type, labels, Impl::HelpOf(shown),
+                    shown.twin == nullptr ? "" : shown.twin->of});
   }
   return rows;
 }

@@ -90,6 +90,16 @@ class Family {
   virtual void Remove(LabelValues values) = 0;
 };
 
+// Another name of a family, for those who still look for it: shown from the family's own series, so
+// that nothing is counted twice.
+struct Twin {
+  std::string name;
+  std::string of;  // the family; until there is one of that name, the twin is not shown
+  // Its labels, each with the family's label whose values it has. Series that differ in others only
+  // are one series of the twin: their sum.
+  std::vector<std::pair<std::string, std::string>> labels;
+};
+
 // Names are without a common prefix ("llm_d_epp_request_total" is given whole). Asking again for
 // the same name gives the same object; a different type or other labels under one name is a defect
 // (assertion).
@@ -112,13 +122,16 @@ class Registry {
   Family<Histogram>& AddHistogramFamily(std::string_view name, std::string_view help,
                                         std::vector<std::string> label_names,
                                         std::span<const double> bounds, size_t max_series = 1000);
+  // REQUIRES: the twin's labels are the family's.
+  void AddTwin(Twin twin);
   // Called before each exposition, to refresh gauges from live state.
   void OnCollect(std::function<void()> refresh);
   // Prometheus text format 0.0.4, families sorted by name.
   std::string Expose();
-  // name, type, labels, help of every family: for the generated reference.
+  // name, type, labels, help of every family and twin: for the generated reference.
   struct Row {
     std::string name, type, labels, help;
+    std::string twin_of;  // "": a family
   };
   std::vector<Row> Rows() const;
 

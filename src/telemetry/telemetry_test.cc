@@ -5,6 +5,7 @@
 #include <thread>
 #include <vector>
 
+#include "telemetry/label_limiter.h"
 #include "telemetry/log.h"
 #include "telemetry/metrics.h"
 
@@ -12,6 +13,7 @@ namespace penstock::telemetry {
 namespace {
 
 using testing::HasSubstr;
+using testing::Not;
 
 TEST(Counter, AddsUpOverThreads) {
   Counter counter;
@@ -167,6 +169,70 @@ TEST(Log, TextLinesHoldNoBytesThatATerminalMightObey) {
   testing::internal::CaptureStderr();
   log::Info("odd", {{"name", "a\x9b\x1b[2J\n"}});
   EXPECT_THAT(LoggedLines(), HasSubstr("INFO  odd name=\"a\xef\xbf\xbd\\u001b[2J\\u000a\"\n"));
+}
+
+TEST(Registry, TwinsShowTheSameSeriesUnderAnotherName) {
+  Registry registry;
+  registry.AddTwin({"old_total", "new_total", {{"model", "model_name"}, {"code", "code"}}});
+  registry.AddTwin({"old_depth", "depth", {{"pod", "endpoint"}}});
+  registry.AddTwin({"old_seconds", "seconds", {}});
+  registry.AddTwin({"old_nothing", "nothing", {}});
+  auto& total =
+      registry.AddCounterFamily("new_total", "Things.", {"model_name", "fairness_id", "code"});
+  total.With({"m", "a", "x"}).Add(2);
+  total.With({"m", "b", "x"}).Add(3);
+  total.With({"m\"", "b", "y"}).Add(1);
+  registry.AddGaugeFamily("depth", "Depth.", {"pool", "endpoint"}).With({"p", "e"}).Set(1.5);
+  const std::array bounds = {1.0, 2.0};
+  auto& seconds = registry.AddHistogramFamily("seconds", "Time.", {"plugin"}, bounds);
+  seconds.With({"a"}).Observe(0.5);
+  seconds.With({"b"}).Observe(1.5);
+  const std::string page = registry.Expose();
+  EXPECT_THAT(page, HasSubstr("# HELP old_total Older name of new_total.\n"
+                              "# TYPE old_total counter\n"
+                              "old_total{model=\"m\\\"\",code=\"y\"} 1\n"
+                              "old_total{model=\"m\",code=\"x\"} 5\n"));
+  EXPECT_THAT(page, HasSubstr("# TYPE old_depth gauge\nold_depth{pod=\"e\"} 1.5\n"));
+  EXPECT_THAT(page, HasSubstr("old_seconds_bucket{le=\"1\"} 1\nold_seconds_bucket{le=\"2\"} 2\n"
+                              "old_seconds_bucket{le=\"+Inf\"} 2\nold_seconds_sum 2\n"
+                              "old_seconds_count 2\n"));
+  EXPECT_THAT(page, Not(HasSubstr("old_nothing")));
+  EXPECT_LT(page.find("# HELP new_total"), page.find("# HELP old_depth"));
+  EXPECT_LT(page.find("# HELP old_total"), page.find("# HELP penstock_metric_series"));
+  for (const Registry::Row& row : registry.Rows()) {
+    EXPECT_EQ(row.twin_of, row.name == "old_total"     ? "new_total"
+                           : row.name == "old_depth"   ? "depth"
+                           : row.name == "old_seconds" ? "seconds"
+                                                       : "");
+    if (row.name == "old_total") {
+      EXPECT_EQ(row.labels, "model, code");
+    }
+  }
+}
+
+TEST(LabelLimiter, TheFirstValuesStayAndLaterOnesAreOther) {
+  LabelLimiter limiter(2);
+  EXPECT_EQ(limiter.Limit("a"), "a");
+  EXPECT_EQ(limiter.Limit(""), "");
+  EXPECT_EQ(limiter.Limit("b"), "b");
+  EXPECT_EQ(limiter.Limit("c"), "other");
+  EXPECT_EQ(limiter.Limit("a"), "a");
+  EXPECT_EQ(limiter.size(), 2u);
+  const std::string longer(kMaxLabelBytes + 1, 'x');
+  EXPECT_EQ(LabelLimiter(1).Limit(longer), longer.substr(1));
+}
+
+TEST(LabelLimiter, HoldsItsBoundAmongThreads) {
+  LabelLimiter limiter(10);
+  {
+    std::vector<std::jthread> threads;
+    for (int t = 0; t < 4; ++t) {
+      threads.emplace_back([&] {
+        for (int i = 0; i < 1000; ++i) limiter.Limit(std::to_string(i));
+      });
+    }
+  }
+  EXPECT_EQ(limiter.size(), 10u);
 }
 
 }  // namespace
