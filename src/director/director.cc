@@ -134,6 +134,29 @@ bool Flight::TryElsewhere(TryFailure failure, Time now) {
   return lane_.Decide(*this, now, &ignored);
 }
 
+bool Flight::OnServedBy(std::string_view address, Time now) {
+  if (ended_ || !claimed_ || first_chunk_ || address == target_.address) return false;
+  const Turn turn(lane_.director_.fleet_.journal());
+  const bool has_moved = MoveTo(address, now);
+  if (turn && has_moved) turn->OnServedBy(journal_number_, target_.name, now);
+  return has_moved;
+}
+
+bool Flight::MoveTo(std::string_view address, Time now) {
+  Director& director = lane_.director_;
+  const std::shared_ptr<const model::PoolSnapshot> pool =
+      lane_.pool_.Load(director.fleet_.snapshot());
+  const auto found = std::ranges::find(pool->endpoints, address, &model::EndpointInfo::address);
+  if (found == pool->endpoints.end()) return false;
+  record_->attempts.back().failure = "passed_over";
+  director.fleet_.ConnectFailed(target_.slot, "the proxy went on to a fallback", now);
+  Release();
+  director.scheduler_->FillColumns(context_, *pool, director.fleet_.live(), now, &lane_.columns_);
+  lane_.trace_ = {};
+  lane_.Claim(*this, pool, static_cast<uint32_t>(found - pool->endpoints.begin()), nullptr, now);
+  return true;
+}
+
 void Flight::OnFirstChunk(Time now) {
   if (ended_ || first_chunk_) return;
   const Turn turn(lane_.director_.fleet_.journal());
@@ -294,19 +317,24 @@ bool Lane::Decide(Flight& flight, Time now, Rejection* rejection) {
                             std::string(decision_.drained_by) + "' left none. Retry later."};
     return false;
   }
-  const uint32_t column = decision_.picks.front();
+  Claim(flight, pool, decision_.picks.front(), &decision_.scored, now);
+  for (size_t i = 1; i < decision_.picks.size(); ++i) {
+    flight.target_.fallbacks.push_back(pool->endpoints[decision_.picks[i]].address);
+  }
+  return true;
+}
+
+void Lane::Claim(Flight& flight, const std::shared_ptr<const model::PoolSnapshot>& pool,
+                 uint32_t column, const Mask* scored, Time now) {
+  sched::Scheduler& scheduler = *director_.scheduler_;
   const model::EndpointInfo& endpoint = pool->endpoints[column];
   Record(flight, pool, column, now);
   flight.target_ = {endpoint.slot,      endpoint.spec.name, endpoint.spec.host,
                     endpoint.spec.port, endpoint.address,   {}};
-  for (size_t i = 1; i < decision_.picks.size(); ++i) {
-    flight.target_.fallbacks.push_back(pool->endpoints[decision_.picks[i]].address);
-  }
   flight.Claim(endpoint.slot,
                std::max<int64_t>(0, scheduler.TokensToCharge(flight.context_, columns_, column)));
   ++flight.tries_;
-  scheduler.OnPicked(flight.context_, columns_, {column, endpoint.slot, now, &decision_.scored});
-  return true;
+  scheduler.OnPicked(flight.context_, columns_, {column, endpoint.slot, now, scored});
 }
 
 void Lane::Record(Flight& flight, const std::shared_ptr<const model::PoolSnapshot>& pool,

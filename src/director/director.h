@@ -78,6 +78,11 @@ class Flight {
   // The try failed before the first byte. Returns true and a new target() when the request may and
   // can be tried elsewhere.
   bool OnTryFailed(TryFailure failure, Time now);
+  // The proxy in front says who answers, which is another endpoint when it went on to a fallback:
+  // the claim moves there, plugins learn of it, and the endpoint that was picked counts as one that
+  // could not be reached. Before the first chunk. False, and nothing is changed, when that is no
+  // news or nobody in the pool.
+  bool OnServedBy(std::string_view address, Time now);
   // The first byte of the answer's body (or its end, for an empty one).
   void OnFirstChunk(Time now);
   // The request ended. Exactly once; later events are ignored.
@@ -97,6 +102,7 @@ class Flight {
   void ReleaseTokens();
   void Release();
   bool TryElsewhere(TryFailure failure, Time now);
+  bool MoveTo(std::string_view address, Time now);
   void SettleEnd(EndKind kind, int status, std::string_view reason, const ReportedUsage& usage,
                  Time now);
   void PublishRecord(Time now);
@@ -140,6 +146,9 @@ class Lane {
   bool MarkCandidates(const Flight& flight, const model::PoolSnapshot& pool, Rejection* rejection);
   // Whether another endpoint could take the request.
   bool CanRetry(const Flight& flight);
+  // The request is the endpoint's in that column from now on.
+  void Claim(Flight& flight, const std::shared_ptr<const model::PoolSnapshot>& pool,
+             uint32_t column, const Mask* scored, Time now);
   void Record(Flight& flight, const std::shared_ptr<const model::PoolSnapshot>& pool,
               uint32_t column, Time now);
 

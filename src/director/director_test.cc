@@ -120,6 +120,28 @@ struct Rig {
   int count = 0;
 };
 
+TEST(Director, AClaimMovesToWhoServes) {
+  Rig rig(3);
+  Arrival a = rig.Arrive();
+  ASSERT_NE(a.flight, nullptr);
+  const uint32_t picked = a.flight->target().slot;
+  const uint32_t other = picked == 2 ? 1 : 2;
+  EXPECT_FALSE(a.flight->OnServedBy(a.flight->target().address, Time() + milliseconds(1)));
+  EXPECT_FALSE(a.flight->OnServedBy("10.9.9.9:1", Time() + milliseconds(1)));
+  EXPECT_TRUE(
+      a.flight->OnServedBy("10.0.0." + std::to_string(other) + ":8000", Time() + milliseconds(2)));
+  EXPECT_EQ(rig.Requests(picked), 0);
+  EXPECT_EQ(rig.Tokens(picked), 0);
+  EXPECT_EQ(rig.Requests(other), 1);
+  EXPECT_EQ(rig.Tokens(other), 10);
+  EXPECT_EQ(rig.scheduler->picked, 2);
+  a.flight->OnFirstChunk(Time() + milliseconds(3));
+  EXPECT_FALSE(
+      a.flight->OnServedBy("10.0.0." + std::to_string(picked) + ":8000", Time() + milliseconds(4)));
+  a.flight->OnEnd(EndKind::kComplete, 200, "", {}, Time() + milliseconds(9));
+  EXPECT_EQ(rig.Requests(other), 0);
+}
+
 TEST(Director, ClaimsAtThePickAndReleasesTokensAtTheFirstChunk) {
   Rig rig(2);
   Arrival a = rig.Arrive();

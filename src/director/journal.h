@@ -47,6 +47,8 @@ class Journal {
   // A try failed; `next` is the endpoint that is tried next, or "".
   virtual void OnTryFailed(uint64_t request, TryFailure failure, std::string_view next,
                            Time now) = 0;
+  // The proxy says that `endpoint` answers instead of the one that was picked.
+  virtual void OnServedBy(uint64_t request, std::string_view endpoint, Time now) = 0;
   virtual void OnFirstChunk(uint64_t request, Time now) = 0;
   virtual void OnEnded(uint64_t request, const DecisionRecord& record, Time now) = 0;
 

@@ -326,6 +326,9 @@ void Stream::OnResponseHeaders(const Incoming& incoming) {
     is_encoded |= h.name == "content-encoding" && h.value != "identity";
   }
   phase_ = Phase::kAnswer;
+  if (follower_ != nullptr && !incoming.served.empty()) {
+    follower_->flight().OnServedBy(incoming.served, part_.loop.Now());
+  }
   HeaderChanges changes;
   changes.set.push_back({"x-went-into-resp-headers", "true"});
   if (follower_ != nullptr) {

@@ -318,6 +318,36 @@ TEST_F(StreamTest, ASessionThatEndsEarlyIsCountedOnce) {
   EXPECT_EQ(Errors("client_gone"), 1);
 }
 
+TEST_F(StreamTest, HearsWhoServed) {
+  SayRequest();
+  const std::string picked = call.AllHeard()[0].destination;
+  const std::string other = picked == "10.0.0.0:8000" ? "10.0.0.1:8000" : "10.0.0.0:8000";
+  Say(AnswerHead().Served(other));
+  EXPECT_EQ(rig.InFlight(), 1);
+  Say(ResponseBody().Body("{}").Last());
+  EXPECT_EQ(rig.InFlight(), 0);
+  ASSERT_THAT(Record()->attempts, SizeIs(2));
+  EXPECT_EQ(Record()->attempts[0].failure, "passed_over");
+  EXPECT_EQ(Record()->attempts[1].address, other);
+  // Whoever was picked could not be reached, or so it looks until his next scrape.
+  for (const auto& e : rig.fleet.snapshot().Get()->endpoints) {
+    EXPECT_EQ(e.health == model::Health::kHealthy, e.address == other) << e.address;
+  }
+}
+
+TEST_F(StreamTest, HearsNothingNewOfWhoServed) {
+  SayRequest();
+  const std::string picked = call.AllHeard()[0].destination;
+  Say(AnswerHead().Served(picked).Last());
+  EXPECT_THAT(Record()->attempts, SizeIs(1));
+  FakeCall second(rig.loop);
+  Stream other(*rig.part, second);
+  other.OnMessage(Head().Message());
+  other.OnMessage(RequestBody().Body(kBody).Last().Message());
+  other.OnMessage(AnswerHead().Served("1.2.3.4:5").Last().Message());
+  EXPECT_THAT(Record()->attempts, SizeIs(1)) << "nobody of the pool";
+}
+
 TEST_F(StreamTest, ErrorsOfTheEngineAreCounted) {
   SayRequest();
   Say(AnswerHead("500").Last());

@@ -210,10 +210,11 @@ void ReadNamed(Fields& fields, E last, std::string_view (*name_of)(E), E* out) {
   }
 }
 
-constexpr std::array<std::pair<std::string_view, Event::Kind>, 11> kKinds = {{
+constexpr std::array<std::pair<std::string_view, Event::Kind>, 12> kKinds = {{
     {"lane", Event::Kind::kLane},
     {"arrive", Event::Kind::kArrive},
     {"fail", Event::Kind::kFail},
+    {"served", Event::Kind::kServed},
     {"first", Event::Kind::kFirst},
     {"end", Event::Kind::kEnd},
     {"endpoints", Event::Kind::kEndpoints},

@@ -36,6 +36,7 @@ struct Event {
     kLane,
     kArrive,
     kFail,
+    kServed,
     kFirst,
     kEnd,
     kEndpoints,
@@ -51,7 +52,7 @@ struct Event {
   uint32_t lane = 0;
   uint32_t slot = 0;
   uint64_t seed = 0;
-  std::string to;  // kArrive, kFail: the endpoint, or ""
+  std::string to;  // kArrive, kFail, kServed: the endpoint, or ""
   int status = 0;
   // kArrive. Views in request.headers point into header_names and context.header_texts.
   sched::RequestContext context;

@@ -270,6 +270,18 @@ void Recorder::OnTryFailed(uint64_t request, director::TryFailure failure, std::
   Put(line_ += '\n');
 }
 
+void Recorder::OnServedBy(uint64_t request, std::string_view endpoint, Time now) {
+  line_.clear();
+  wire::JsonWriter json(&line_);
+  json.BeginObject()
+      .Field("e", "served")
+      .Field("t", Since(now))
+      .Field("n", request)
+      .Field("to", endpoint)
+      .EndObject();
+  Put(line_ += '\n');
+}
+
 void Recorder::OnFirstChunk(uint64_t request, Time now) {
   line_ = fmt::format("{{\"e\":\"first\",\"t\":{},\"n\":{}}}\n", Since(now), request);
   Put(line_);

@@ -68,6 +68,7 @@ class Recorder final : public director::Journal {
   uint32_t OnLane(uint64_t seed) override;
   uint64_t OnArrived(uint32_t lane, std::string described, const director::DecisionRecord& record,
                      int status, Time now) override;
+  void OnServedBy(uint64_t request, std::string_view endpoint, Time now) override;
   void OnTryFailed(uint64_t request, director::TryFailure failure, std::string_view next,
                    Time now) override;
   void OnFirstChunk(uint64_t request, Time now) override;

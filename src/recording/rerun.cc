@@ -149,6 +149,16 @@ Result<> Telling::Follow(const Event& event, std::string_view place) {
       Compare(event.request, place, was, is);
       return {};
     }
+    case Event::Kind::kServed: {
+      const auto pool = fleet_.snapshot().Get();
+      const auto served = std::ranges::find_if(
+          pool->endpoints, [&](const auto& e) { return e.spec.name == event.to; });
+      const bool has_moved =
+          served != pool->endpoints.end() && flight.OnServedBy(served->address, event.at);
+      Compare(event.request, place, Where(0, event.to),
+              has_moved ? Where(0, flight.target().name) : "did not move");
+      return {};
+    }
     default:
       flight.OnEnd(event.end, event.status, "", event.usage, event.at);
       Observe(event.request, flight);
@@ -171,6 +181,7 @@ Result<> Telling::Tell(Event event, std::string_view place) {
     case Event::Kind::kArrive:
       return Arrive(std::move(event), place);
     case Event::Kind::kFail:
+    case Event::Kind::kServed:
     case Event::Kind::kFirst:
     case Event::Kind::kEnd:
       return Follow(event, place);

@@ -179,6 +179,9 @@ class Loop {
           flight->reset();
         }
         return;
+      case 7:
+        (*flight)->OnServedBy("10.0.0." + std::to_string(random_.Below(6)) + ":8000", now);
+        return;
       case 1:
         flight->reset();  // the client has gone
         return;
