@@ -1,7 +1,6 @@
 #include "grpc/connection.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -344,20 +343,14 @@ void Connection::RefuseHttp(ServerCall& call, std::string_view status) {
 
 // --- the connection
 
-Connection::Connection(ServerLoop& server) : net::Stream(server.loop()), server_(server) {}
+Connection::Connection(ServerLoop& server) : net::ServedStream(server.loop()), server_(server) {}
 
 Connection::~Connection() {
   // Die() has ended the calls; what is left belongs to a session that never opened.
   nghttp2_session_del(session_);
 }
 
-void Connection::Open(int fd, bool is_ipv6) {
-  if (const int error = Adopt(fd, is_ipv6, server_.options().tls)) {
-    telemetry::log::Warn("a connection cannot be watched", {{"reason", std::strerror(error)}});
-    ::close(fd);
-    server_.Remove(*this);
-    return;
-  }
+void Connection::OnOpen() {
   static nghttp2_session_callbacks* const callbacks = Callbacks::Make();
   nghttp2_session_server_new(&session_, callbacks, this);
   const ServerOptions& options = server_.options();

@@ -18,7 +18,7 @@
 
 #include "grpc/framing.h"
 #include "grpc/server.h"
-#include "net/stream.h"
+#include "net/server.h"
 
 namespace penstock::grpc {
 
@@ -64,24 +64,21 @@ class ServerCall final : public Call {
   std::string status_text_;
 };
 
-class Connection final : public net::Stream {
+class Connection final : public net::ServedStream {
  public:
   explicit Connection(ServerLoop& server);
   ~Connection() override;
 
-  void Open(int fd, bool is_ipv6);
   // Tells the client to come anew; closes when its RPCs have ended.
-  void Drain();
-  // Ends everything at once.
-  void Cut();
-
-  size_t index = 0;  // the ServerLoop's place for it
+  void Drain() override;
+  void Cut() override;
 
  private:
   friend class ServerCall;
   struct Callbacks;
 
-  // net::Stream
+  // net::ServedStream
+  void OnOpen() override;
   void OnConnect(int) override {}
   void OnRead(net::IoResult) override {}
   void OnReadable() override;

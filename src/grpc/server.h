@@ -80,6 +80,7 @@ struct ServerStats {
   uint64_t connections_open = 0;
   uint64_t refused_connections = 0;  // beyond max_connections
   uint64_t bad_connections = 0;      // that did not speak HTTP/2
+  uint64_t failed_handshakes = 0;    // of TLS
   uint64_t calls = 0;
   uint64_t calls_open = 0;
   uint64_t refused_calls = 0;  // no gRPC, or no such method

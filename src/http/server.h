@@ -1,4 +1,5 @@
-// HTTP/1.1 server: reads whole requests, hands them to a Handler, relays responses chunk by chunk.
+// HTTP/1.1 server, with TLS or without: reads whole requests, hands them to a Handler, relays
+// responses chunk by chunk.
 //
 // Ownership is a tree: Server > connection > Exchange > ExchangeListener. A handler that needs to
 // stay around attaches a listener; the exchange destroys it when the exchange ends (response
@@ -35,6 +36,7 @@
 #include "core/time.h"
 #include "http/message.h"
 #include "net/loop.h"
+#include "net/tls.h"
 
 namespace penstock::http {
 
@@ -100,7 +102,8 @@ class Handler {
 inline constexpr uint64_t kMinBodyBytesPerSecond = 16 * 1024;
 
 struct ServerOptions {
-  std::string name = "http";  // label of counters and logs
+  std::string name = "http";             // label of counters and logs
+  std::shared_ptr<net::TlsContext> tls;  // null: none
   size_t max_header_bytes = 64 * 1024;
   size_t max_headers = 200;
   uint64_t max_body_bytes = 64ull << 20;
@@ -126,9 +129,10 @@ struct ServerOptions {
 struct ServerStats {  // monotonic, for telemetry
   uint64_t connections_accepted = 0, connections_open = 0, requests = 0;
   uint64_t bad_requests = 0, timeouts = 0, too_large = 0, clients_gone = 0, refused_connections = 0;
-  uint64_t dropped_headers = 0;  // of responses, because they could not be sent
-  uint64_t overloaded = 0;       // requests refused because max_buffered_bytes was used up
-  uint64_t buffered_bytes = 0;   // of max_buffered_bytes, now
+  uint64_t failed_handshakes = 0;  // of TLS
+  uint64_t dropped_headers = 0;    // of responses, because they could not be sent
+  uint64_t overloaded = 0;         // requests refused because max_buffered_bytes was used up
+  uint64_t buffered_bytes = 0;     // of max_buffered_bytes, now
 };
 
 class Server {

@@ -1,16 +1,12 @@
 // The life of a connection; server_request.cc has what it reads, server_response.cc what it writes.
 #include "http/server_connection.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <string>
 #include <utility>
 
 #include "http/server_loop.h"
-#include "telemetry/log.h"
 
 namespace penstock::http {
 namespace {
@@ -26,7 +22,7 @@ void Count(std::atomic<uint64_t>& counter) { counter.fetch_add(1, std::memory_or
 }  // namespace
 
 ServerConnection::ServerConnection(ServerLoop& server, const net::Address& peer)
-    : net::Stream(server.loop()),
+    : net::ServedStream(server.loop()),
       server_(server),
       scanner_(wire::H1Kind::kRequest,
                {server.options().max_header_bytes, server.options().max_headers}),
@@ -34,12 +30,7 @@ ServerConnection::ServerConnection(ServerLoop& server, const net::Address& peer)
 
 ServerConnection::~ServerConnection() = default;
 
-void ServerConnection::Open(int fd, bool is_ipv6) {
-  if (const int error = Adopt(fd, is_ipv6)) {
-    telemetry::log::Warn("a connection cannot be watched", {{"reason", std::strerror(error)}});
-    ::close(fd);
-    return Die();
-  }
+void ServerConnection::OnOpen() {
   UpdateReadDue();
   ReadOn();
   UpdateDeadline();

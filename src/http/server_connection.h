@@ -19,7 +19,7 @@
 #include <string_view>
 
 #include "http/server.h"
-#include "net/stream.h"
+#include "net/server.h"
 #include "wire/h1.h"
 #include "wire/h1_chunked.h"
 
@@ -27,17 +27,15 @@ namespace penstock::http {
 
 class ServerLoop;
 
-class ServerConnection final : public net::Stream, public Exchange {
+class ServerConnection final : public net::ServedStream, public Exchange {
  public:
   ServerConnection(ServerLoop& server, const net::Address& peer);
   ~ServerConnection() override;
 
-  // Takes over an accepted socket and reads the first request.
-  void Open(int fd, bool is_ipv6);
   // Closes it unless a request is being served; if one is, after its response.
-  void Drain();
+  void Drain() override;
   // Ends whatever goes on. The listener hears OnClientGone.
-  void Cut();
+  void Cut() override;
 
   // Exchange
   const RequestHead& head() const override { return head_; }
@@ -56,8 +54,6 @@ class ServerConnection final : public net::Stream, public Exchange {
   void Finish() override;
   void Abort() override;
 
-  size_t index = 0;  // the ServerLoop's place for it
-
  private:
   enum class State : uint8_t {
     kHead,      // between requests, or inside a request's head
@@ -70,7 +66,8 @@ class ServerConnection final : public net::Stream, public Exchange {
   enum class Framing : uint8_t { kNone, kLength, kChunked, kUntilClose };
   enum class Ending : uint8_t { kClose, kLinger, kReset };
 
-  // net::Stream
+  // net::ServedStream
+  void OnOpen() override;
   void OnConnect(int) override {}
   void OnRead(net::IoResult result) override;
   void OnWritable() override;

@@ -250,7 +250,9 @@ Result<TlsContext::Context> TlsContext::Make(const Certificate& certificate) con
   SSL_CTX_set_mode(raw, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
                             SSL_MODE_RELEASE_BUFFERS);
   SSL_CTX_set_read_ahead(raw, 1);  // one system call for a record's head and body
-  SSL_CTX_set_alpn_select_cb(raw, ChooseProtocol, const_cast<std::string*>(&options_.protocol));
+  if (!options_.protocol.empty()) {
+    SSL_CTX_set_alpn_select_cb(raw, ChooseProtocol, const_cast<std::string*>(&options_.protocol));
+  }
   if (!suites->empty() && SSL_CTX_set_cipher_list(raw, suites->c_str()) != 1) {
     return Fail(Code::kInvalidArgument, "OpenSSL has none of the cipher suites: " + Reason());
   }

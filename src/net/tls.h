@@ -47,7 +47,8 @@ struct TlsOptions {
   TlsVersion min_version = TlsVersion::k12;
   // "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256": for versions up to 1.2. Empty: OpenSSL's choice.
   std::vector<std::string> cipher_suites;
-  // What is spoken inside ("h2"): a client that does not offer it by ALPN is refused.
+  // What is spoken inside ("h2"): a client that does not offer it by ALPN is refused. Empty: that
+  // is not looked at.
   std::string protocol = "h2";
   Duration handshake_timeout = seconds(10);
 };

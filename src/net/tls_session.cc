@@ -152,7 +152,9 @@ void TlsSession::Establish() {
   const unsigned char* protocol = nullptr;
   unsigned size = 0;
   SSL_get0_alpn_selected(ssl_, &protocol, &size);
-  if (size == 0) return Fail(EPROTO, "the client offers no protocol by ALPN");
+  if (size == 0 && !context_->options_.protocol.empty()) {
+    return Fail(EPROTO, "the client offers no protocol by ALPN");
+  }
   is_established_ = true;
   Count(context_->counters_.handshakes);
 }
