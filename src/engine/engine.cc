@@ -13,6 +13,8 @@ namespace penstock::engine {
 namespace {
 
 constexpr uint32_t kMaxLoraIndex = 1023;
+// A driver's clock may be this late for a step that follows another.
+constexpr Duration kFollows = microseconds(100);
 
 Result<> Check(const EngineOptions& o) {
   const std::pair<const char*, uint32_t> bounds[] = {
@@ -97,8 +99,25 @@ Result<> Engine::Impl::Submit(Request request) {
   return {};
 }
 
+void Engine::Impl::Reveal(Known known) {
+  const size_t count = known == Known::kAll ? arrived_.size() : arrived_before_step_;
+  for (size_t i = 0; i < count; ++i) Enqueue(arrived_[i]);
+  arrived_.erase(arrived_.begin(), arrived_.begin() + static_cast<ptrdiff_t>(count));
+  arrived_before_step_ = arrived_.size();
+}
+
+void Engine::Impl::ReleaseEnded() {
+  for (const std::vector<BlockPool::BlockId>& blocks : ended_) pool_.Release(blocks);
+  ended_.clear();
+}
+
 void Engine::Impl::StartWaiting(uint32_t slot) {
-  Enqueue(slot);
+  if (options_.async_scheduling && !sequences_[slot].admitted_before) {
+    sequences_[slot].state = Sequence::State::kArrived;
+    arrived_.push_back(slot);
+  } else {
+    Enqueue(slot);
+  }
   ++loads_[sequences_[slot].request.lora].waiting;
   ++waiting_count_;
 }
@@ -123,6 +142,12 @@ void Engine::Impl::Unqueue(uint32_t slot) {
     ready_.erase(TurnOf(slot));
   } else if (sequence.state == Sequence::State::kParked) {
     std::erase(parked_, slot);
+  } else if (sequence.state == Sequence::State::kArrived) {
+    const auto at = std::find(arrived_.begin(), arrived_.end(), slot);
+    if (at < arrived_.begin() + static_cast<ptrdiff_t>(arrived_before_step_)) {
+      --arrived_before_step_;
+    }
+    arrived_.erase(at);
   }
 }
 
@@ -141,6 +166,7 @@ bool Engine::Impl::Abort(uint64_t id) {
         static_cast<size_t>(std::find(running_.begin(), running_.end(), slot) - running_.begin()));
   }
   Free(slot);
+  if (running_.empty()) ReleaseEnded();
   return true;
 }
 
@@ -156,6 +182,8 @@ void Engine::Impl::Reset() {
   }
   running_.clear();
   due_.clear();
+  ReleaseEnded();
+  was_idle_ = true;
   transfers_.clear();
   loading_hashes_.clear();
   tier_in_.Clear();
@@ -205,6 +233,7 @@ void Engine::Impl::ReleaseBlocks(Sequence& sequence) {
 Step Engine::Impl::BeginStep(Time now) {
   assert(!in_step_);
   in_step_ = true;
+  const bool is_idle = running_.empty() || now > step_end_ + kFollows;
   time_ = std::max(time_, now);
   begin_events_.clear();
   batch_.clear();
@@ -212,11 +241,15 @@ Step Engine::Impl::BeginStep(Time now) {
   budget_ = options_.max_num_batched_tokens;
   EndLoads();
   holds_.Expire(time_);
+  Reveal(is_idle || was_idle_ ? Known::kAll : Known::kBeforeTheLastStep);
+  if (is_idle) ReleaseEnded();
+  was_idle_ = is_idle;
   const bool preempted = ScheduleRunning();
   if (!preempted) {
     AdmitReady();
     AdmitWaiting();
   }
+  ReleaseEnded();
 
   if (preempted) {
     load_ = StepLoad();
@@ -230,7 +263,7 @@ Step Engine::Impl::BeginStep(Time now) {
   step.events = begin_events_;
   if (load_.sequences > 0) {
     ++stats_.steps;
-    step.duration = NoisyDuration(load_);
+    step.duration = NoisyDuration(load_, is_idle);
   } else if (!preempted) {
     step.duration = UntilNext();
   }
@@ -307,6 +340,7 @@ bool Engine::Impl::Grow(Sequence& sequence, uint32_t target) {
   if (target <= sequence.room) return true;
   const size_t needed = BlocksFor(target);
   const size_t held = sequence.blocks.size();
+  if (needed > held && needed - held > pool_.free_blocks()) ReleaseEnded();  // before a preemption
   if (needed > held && needed - held > pool_.free_blocks()) return false;
   while (sequence.blocks.size() < needed) sequence.blocks.push_back(pool_.Take());
   // Content counts as present from the step that computes it on: whoever is admitted later in the
@@ -359,14 +393,15 @@ void Engine::Impl::Schedule(uint32_t slot, uint32_t chunk, size_t position) {
 // They have their blocks, so nothing that waits for blocks may stand in their way.
 void Engine::Impl::AdmitReady() {
   for (auto it = ready_.begin(); it != ready_.end();) {
-    if (budget_ == 0 || running_.size() >= options_.max_num_seqs) return;
+    if (budget_ == 0 || running_.size() + ended_.size() >= options_.max_num_seqs) return;
     const uint32_t slot = (it++)->slot;
     if (!IsLoraBlocked(sequences_[slot].request.lora)) Run(slot);
   }
 }
 
 void Engine::Impl::AdmitWaiting() {
-  while (budget_ > 0 && running_.size() < options_.max_num_seqs && waiting_count_ > 0) {
+  while (budget_ > 0 && running_.size() + ended_.size() < options_.max_num_seqs &&
+         waiting_count_ > 0) {
     std::set<Turn>* queue = NextQueue();
     if (queue == nullptr) return;
     // The head of the line waits for its blocks; nobody overtakes it.
@@ -474,6 +509,7 @@ std::span<const Event> Engine::Impl::EndStep() {
     if (sequence.generated == sequence.request.output_tokens) {
       Emit(end_events_, sequence, Event::Kind::kFinished, sequence.generated);
       if (sequence.request.hold > Duration(0)) HoldBlocks(sequence);
+      if (options_.async_scheduling) ended_.push_back(std::exchange(sequence.blocks, {}));
       Free(entry.slot);
       finished = true;
     } else if (!options_.tells_every_token) {
@@ -489,6 +525,7 @@ std::span<const Event> Engine::Impl::EndStep() {
     }
     running_.resize(kept);
     due_.resize(kept);
+    if (running_.empty()) ReleaseEnded();
   }
   batch_.clear();
   ++step_number_;
@@ -500,8 +537,9 @@ void Engine::Impl::Emit(std::vector<Event>& to, const Sequence& sequence, Event:
   to.push_back({sequence.request.id, kind, sequence.request.end, count});
 }
 
-Duration Engine::Impl::NoisyDuration(const StepLoad& load) {
+Duration Engine::Impl::NoisyDuration(const StepLoad& load, bool is_idle) {
   double seconds = StepSeconds(options_.costs, load);
+  if (is_idle) seconds += options_.costs.idle_ms * 1e-3;
   if (options_.kernel_times != nullptr) seconds += options_.kernel_times->Seconds(load);
   if (options_.costs.noise > 0) {
     const double normal = ExactNormalQuantile(std::max(random_.Uniform(), 0x1.0p-53));

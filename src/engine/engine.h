@@ -18,6 +18,11 @@
 // and none in a step that preempted. A prefix hit covers full blocks only and never the last token.
 // A waiting request is admitted when its whole prompt fits, not just its first chunk.
 //
+// With asynchronous scheduling a step is made while the one before it runs, so it does not know yet
+// what that one ends or who came meanwhile: new requests and the blocks of ended ones are for the
+// step after. The step that follows one on an idle engine is made later, when the host has started
+// that one, and takes who came until then; here, until it ends.
+//
 // Blocks beyond the cache's hit may come over a link: from the tier of host memory, where every
 // full block goes in the step that computes it, or from the peer that a request's prompt was
 // prefilled on. The request then takes the blocks of its whole prompt, waits for the transfer
@@ -32,7 +37,7 @@
 //
 // THREADS: none of its own; one owner. COST: a step is linear in its sequences; memory is bounded
 // by max_waiting + max_num_seqs requests and the block pool.
-// SOURCE: vLLM v1/core/sched/scheduler.py, v1/core/kv_cache_manager.py,
+// SOURCE: vLLM v1/core/sched/scheduler.py, v1/core/kv_cache_manager.py, v1/engine/core.py,
 // distributed/kv_transfer/kv_connector/v1/offloading_connector.py and nixl_connector.py.
 #pragma once
 
@@ -63,6 +68,7 @@ struct EngineOptions {
   uint32_t max_loras = 4;            // distinct adapters that run at once
   uint32_t max_waiting = 10'000;     // requests
   Policy policy = Policy::kFcfs;
+  bool async_scheduling = false;
   bool prefix_caching = true;
   // Whether kToken is told of every token or of a request's first alone. Then a decode costs work
   // when it needs a block, fills one or ends, and a nanosecond in the steps between.

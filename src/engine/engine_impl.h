@@ -24,6 +24,7 @@ namespace penstock::engine {
 struct alignas(64) Sequence {
   enum class State : uint8_t {
     kFree,
+    kArrived,  // the step that may take it is not being made yet
     kWaiting,
     kParked,   // what it would load is being loaded for another
     kLoading,  // its blocks are being written to
@@ -170,6 +171,12 @@ class Engine::Impl {
   uint32_t Chunk(uint32_t wanted) const;
   // The adapter queue whose head goes next, or nullptr when nobody may be admitted.
   std::set<Turn>* NextQueue();
+  // Asynchronous scheduling: those who came before the step under way was made, or all, wait in a
+  // queue from now on.
+  enum class Known : uint8_t { kBeforeTheLastStep, kAll };
+  void Reveal(Known known);
+  // The blocks of requests that ended, which the scheduler learns of now.
+  void ReleaseEnded();
   void Enqueue(uint32_t slot);
   void StartWaiting(uint32_t slot);
   void StopWaiting(uint32_t slot);
@@ -181,7 +188,7 @@ class Engine::Impl {
   void Free(uint32_t slot);
   void FreeSlot(uint32_t slot);
   void Emit(std::vector<Event>& to, const Sequence& sequence, Event::Kind kind, uint32_t count);
-  Duration NoisyDuration(const StepLoad& load);
+  Duration NoisyDuration(const StepLoad& load, bool is_idle);
   Turn TurnOf(uint32_t slot) const {
     const Sequence& s = sequences_[slot];
     return {options_.policy == Policy::kPriority ? s.request.priority : 0, s.order, slot};
@@ -200,6 +207,9 @@ class Engine::Impl {
   std::vector<uint32_t> free_slots_;
   boost::unordered_flat_map<uint64_t, uint32_t> by_id_;
   std::vector<std::set<Turn>> waiting_;  // by adapter, so that a blocked one costs nothing
+  std::vector<uint32_t> arrived_;        // in the order of submission
+  size_t arrived_before_step_ = 0;       // of them, before the last step was made
+  std::vector<std::vector<BlockPool::BlockId>> ended_;  // blocks that are not free yet
   std::set<Turn> ready_;
   std::vector<uint32_t> parked_;
   std::set<Transfer> transfers_;
@@ -223,6 +233,7 @@ class Engine::Impl {
   uint32_t running_loras_ = 0;      // distinct adapters
   uint32_t budget_ = 0;             // tokens left in the step that is being made
   bool in_step_ = false;
+  bool was_idle_ = true;  // when the last step began
 };
 
 }  // namespace penstock::engine

@@ -39,6 +39,7 @@ EngineOptions RandomOptions(Random& random, Transfers transfers) {
   options.max_loras = 1 + static_cast<uint32_t>(random.Below(2));
   options.max_waiting = 20;
   options.policy = random.Below(2) == 0 ? Policy::kFcfs : Policy::kPriority;
+  options.async_scheduling = random.Below(2) == 0;
   options.costs.floor_ms = 1;
   options.costs.per_token_us = 10;
   options.costs.noise = 0.05;

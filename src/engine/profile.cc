@@ -73,6 +73,7 @@ EngineOptions Profile::Options() const {
   options.max_model_len = scheduler.max_model_len;
   options.max_loras = scheduler.max_loras;
   options.max_waiting = scheduler.max_waiting;
+  options.async_scheduling = scheduler.async_scheduling;
   options.cpu_blocks = kv_offload.cpu_blocks;
   options.kv_bytes_per_token = kv_cache.bytes_per_token;
   options.tier_link = kv_offload.link;

@@ -28,6 +28,7 @@ struct Profile {
     uint32_t max_model_len = 32'768;
     uint32_t max_loras = 4;
     uint32_t max_waiting = 10'000;
+    bool async_scheduling = false;
     template <class V>
     void Describe(V& v) {
       v.Field("maxNumSeqs", max_num_seqs,
@@ -51,6 +52,8 @@ struct Profile {
                .unit = "requests",
                .min = 1,
                .max = 1'000'000});
+      v.Field("asyncScheduling", async_scheduling,
+              {.text = "A step is made while the one before it runs."});
     }
   } scheduler;
   struct KvCache {

@@ -58,6 +58,16 @@ TEST(Profile, ReadsEveryPart) {
   EXPECT_EQ(options.max_model_len, 160u);
   EXPECT_EQ(options.costs.floor_ms, 2.5);
   EXPECT_EQ(options.costs.decode_context_ns, 42);
+  EXPECT_EQ(options.costs.idle_ms, 0);
+  EXPECT_FALSE(options.async_scheduling);
+
+  const auto async = ParseProfile(
+      "name: a\nmodel: m\norigin: o\nquality: guess\nkvCache: {blocks: 4096}\n"
+      "scheduler: {asyncScheduling: true}\nstepTime: {idleMs: 6.2}\n",
+      "p.yaml");
+  ASSERT_TRUE(async.has_value()) << async.error().message;
+  EXPECT_TRUE(async->Options().async_scheduling);
+  EXPECT_EQ(async->Options().costs.idle_ms, 6.2);
 }
 
 TEST(Profile, HasWhatTransfersTake) {

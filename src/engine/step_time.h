@@ -6,7 +6,8 @@
 //       + prefill_attention Σ chunk (history + chunk/2) + all_reduce + all_reduce_per_token n
 //
 // n is the number of new tokens in the step, B the number of sequences; m is the mixed factor when
-// a prefill chunk shares the step with decodes, else 1.
+// a prefill chunk shares the step with decodes, else 1. A step that follows none takes `idle` more:
+// what the host does for it is hidden behind no other step.
 //
 // THREADS: const from any thread.
 // SOURCE: a fit to kernel tables that were measured on vLLM 0.19 (each profile says which).
@@ -31,7 +32,8 @@ struct StepCosts {
   double mixed_factor = 1;          // on decode_context_ns when a chunk shares the step
   double all_reduce_ms = 0;         // per step, what the other terms do not hold
   double all_reduce_per_token_us = 0;
-  double noise = 0;  // relative standard deviation of a step
+  double idle_ms = 0;  // more, when the step before it is over; not part of StepSeconds
+  double noise = 0;    // relative standard deviation of a step
 
   template <class V>
   void Describe(V& v) {
@@ -58,6 +60,8 @@ struct StepCosts {
              .min = 0});
     v.Field("allReducePerTokenUs", all_reduce_per_token_us,
             {.text = "Collectives, per new token.", .unit = "us", .min = 0});
+    v.Field("idleMs", idle_ms,
+            {.text = "A step that follows none takes this much longer.", .unit = "ms", .min = 0});
     v.Field("noise", noise,
             {.text = "Relative standard deviation of a step's time.", .min = 0, .max = 0.5});
   }
@@ -90,7 +94,7 @@ struct StepLoad {
   }
 };
 
-// Without noise. UNITS: seconds.
+// Without noise, after another step. UNITS: seconds.
 inline double StepSeconds(const StepCosts& costs, const StepLoad& load) {
   const double n = static_cast<double>(load.new_tokens);
   const double mixed = load.prefill_chunks > 0 ? costs.mixed_factor : 1.0;

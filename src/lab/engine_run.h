@@ -52,6 +52,11 @@ struct RunOptions {
   // Closed loop: so many at once, each sent when one before it ended; arrivals are ignored. 0:
   // open.
   uint32_t concurrency = 0;
+  // Closed loop: the way to the engine takes so long, and what is sent at once comes one after the
+  // other, so far apart.
+  Duration client_delay{0}, client_gap{0};
+  // Closed loop: the first `concurrency` requests ran before, and left their blocks in the cache.
+  bool warm_up = false;
 };
 
 // `requests` in the order of arrival. The engine's complaint when it refuses one.
