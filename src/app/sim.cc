@@ -28,7 +28,7 @@ Examples:
   penstock sim --profile ./my-gpu.yaml --num-gpu-blocks-override 500
       A profile of your own, with a small KV cache, to see preemption.
   penstock sim --profile h100-qwen3-32b --cpu-blocks 24000
-      1440 KV blocks on the GPU and 24000 in host memory, from where they come back at 20 GB/s.
+      2149 KV blocks on the GPU and 24000 in host memory, from where they come back at 20 GB/s.
   curl http://127.0.0.1:8101/v1/chat/completions -H 'content-type: application/json' \
       -d '{"messages": [{"role": "user", "content": "Hello"}], "stream": true}'
 )";

@@ -25,20 +25,6 @@ struct FidelityRun {
 // Engine flags that the run states override the profile's.
 Result<FidelityRun> ReplayVllmRun(const std::string& folder, std::string_view profile);
 
-// A published measurement in closed loop.
-struct Anchor {
-  std::string_view profile;
-  uint32_t concurrency;
-  uint32_t prompt_tokens, output_tokens;
-  double tpot_ms, ttft_ms, tokens_per_s;  // 0: not published
-  std::string_view source;
-};
-std::span<const Anchor> Anchors();
-struct AnchorResult {
-  double tpot_ms = 0, ttft_ms = 0, tokens_per_s = 0;
-};
-Result<AnchorResult> RunAnchor(const Anchor& anchor);
-
 struct FidelityReport {
   std::string markdown;
   std::vector<std::pair<std::string, std::string>> pictures;  // file name, SVG

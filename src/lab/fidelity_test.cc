@@ -75,21 +75,6 @@ TEST(RunEngine, APreemptedRequestFindsWhatIsLeftOfItsBlocks) {
   EXPECT_LT(end(true), end(false));
 }
 
-TEST(Anchors, TpotAndThroughputAreWithinFifteenPercent) {
-  for (const Anchor& anchor : Anchors()) {
-    const auto result = RunAnchor(anchor);
-    ASSERT_TRUE(result) << result.error().message;
-    const std::string name =
-        std::string(anchor.profile) + " x " + std::to_string(anchor.concurrency);
-    if (anchor.tpot_ms > 0) {
-      EXPECT_NEAR(result->tpot_ms / anchor.tpot_ms, 1, 0.15) << name;
-    }
-    if (anchor.tokens_per_s > 0) {
-      EXPECT_NEAR(result->tokens_per_s / anchor.tokens_per_s, 1, 0.15) << name;
-    }
-  }
-}
-
 class VllmRunFiles : public ::testing::Test {
  protected:
   VllmRunFiles() {
