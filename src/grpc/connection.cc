@@ -133,9 +133,7 @@ struct Connection::Callbacks {
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(
         all, [](nghttp2_session*, uint8_t, int32_t stream, const uint8_t* data, size_t size,
                 void* user) {
-          if (ServerCall* const call = Self(user).Find(stream)) {
-            Self(user).OnData(*call, View(data, size));
-          }
+          Self(user).OnChunk(stream, View(data, size));
           return 0;
         });
     nghttp2_session_callbacks_set_on_stream_close_callback(
@@ -232,6 +230,17 @@ void Connection::BeginCall(ServerCall& call) {
   if (call.listener_ != nullptr || call.is_finished_) return;
   Count(server_.counters().refused_calls);
   call.Finish(Status::kUnimplemented, fmt::format("there is no method {}", call.path_));
+}
+
+void Connection::OnChunk(int32_t stream, std::string_view bytes) {
+  if (ServerCall* const call = Find(stream)) OnData(*call, bytes);
+  nghttp2_session_consume_connection(session_, bytes.size());
+  ServerCall* const call = Find(stream);
+  if (call != nullptr && call->above_high_watermark()) {
+    call->held_back_ += bytes.size();  // whoever does not take answers sends no more
+  } else {
+    nghttp2_session_consume_stream(session_, stream, bytes.size());
+  }
 }
 
 void Connection::OnData(ServerCall& call, std::string_view bytes) {
@@ -352,7 +361,13 @@ Connection::~Connection() {
 
 void Connection::OnOpen() {
   static nghttp2_session_callbacks* const callbacks = Callbacks::Make();
-  nghttp2_session_server_new(&session_, callbacks, this);
+  static nghttp2_option* const option = [] {
+    nghttp2_option* made = nullptr;
+    nghttp2_option_new(&made);
+    nghttp2_option_set_no_auto_window_update(made, 1);
+    return made;
+  }();
+  nghttp2_session_server_new2(&session_, callbacks, this, option);
   const ServerOptions& options = server_.options();
   const nghttp2_settings_entry settings[] = {
       {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, options.max_streams},
@@ -412,10 +427,12 @@ bool Connection::Collect() {
 
 void Connection::TellDrained() {
   for (const int32_t stream : std::exchange(drained_, {})) {
-    const ServerCall* const call = Find(stream);
-    if (call != nullptr && !call->is_finished_ && call->listener_ != nullptr) {
-      call->listener_->OnDrained();
+    ServerCall* const call = Find(stream);
+    if (call == nullptr) continue;
+    if (const size_t size = std::exchange(call->held_back_, 0)) {
+      nghttp2_session_consume_stream(session_, stream, size);
     }
+    if (!call->is_finished_ && call->listener_ != nullptr) call->listener_->OnDrained();
   }
 }
 

@@ -55,6 +55,7 @@ class ServerCall final : public Call {
   std::unique_ptr<net::Timer> deadline_;
   std::string out_;  // framed messages
   size_t out_sent_ = 0;
+  size_t held_back_ = 0;      // of the stream's window, until the client takes answers
   bool has_headers_ = false;  // the answer's are submitted
   bool is_deferred_ = false;  // the session waits for more of out_
   bool is_finished_ = false;  // status_ holds
@@ -91,6 +92,7 @@ class Connection final : public net::ServedStream {
   int OnHeader(ServerCall& call, std::string_view name, std::string_view value);
   void OnFrame(const nghttp2_frame& frame);
   void OnFrameSent(const nghttp2_frame& frame);
+  void OnChunk(int32_t stream, std::string_view bytes);
   void OnData(ServerCall& call, std::string_view bytes);
   void OnStreamClose(int32_t stream);
   ssize_t ReadAnswer(ServerCall& call, uint8_t* out, size_t length, uint32_t* flags);

@@ -48,7 +48,8 @@ class Call {
   virtual net::Loop& loop() = 0;
   // Copies the message. Ignored after Finish.
   virtual void Send(std::string_view message) = 0;
-  // More than a client takes is on its way; OnDrained follows when it is less.
+  // More than a client takes is on its way; OnDrained follows when it is less. Until then the
+  // client may send what its window still allows, and no more.
   virtual bool above_high_watermark() const = 0;
   // Ends the RPC when everything sent is out. Once; no callback follows.
   virtual void Finish(Status status, std::string_view message = {}) = 0;

@@ -244,6 +244,22 @@ TEST_P(GrpcServerTest, ASlowReaderHoldsUpTheSenderNotTheMemory) {
   EXPECT_GT(log_.drained, 3);
 }
 
+TEST_P(GrpcServerTest, WhoTakesNoAnswersSendsNoMore) {
+  Start();
+  Client client = Connect(false);
+  std::string body;
+  for (int i = 0; i < 128; ++i) body += Framed(std::string(64 << 10, 'x'));
+  client.Begin("/test/Echo", body, false);
+  // A mebibyte of answers waits, then the window of another one is used up.
+  ASSERT_TRUE(client.Until([&] { return log_.messages >= 30; }));
+  for (int i = 0; i < 50; ++i) {
+    client.Push();
+    Client other = Connect();
+    EXPECT_EQ(other.Finish(other.Begin("/test/Echo", Framed("x"))).Find("grpc-status"), "0");
+  }
+  EXPECT_LE(log_.messages - 50, 36);
+}
+
 TEST_P(GrpcServerTest, DrainingLetsRpcsEndAndTakesNoNewOnes) {
   Start();
   Client client = Connect();
