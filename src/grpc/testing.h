@@ -157,11 +157,15 @@ class Client {
   // Talks until the condition holds or the server has closed. False: it does not hold.
   bool Until(const std::function<bool()>& holds) {
     std::vector<char> buffer(64 << 10);
+    int quiet = 0;
     while (!holds()) {
       Push();
       pollfd ready{fd_, POLLIN, 0};
       const bool has_pending = tls_ != nullptr && tls_->has_pending();
-      if (!has_pending && ::poll(&ready, 1, 30'000) <= 0) return false;
+      if (!has_pending && ::poll(&ready, 1, 10) <= 0) {
+        if (++quiet > 3'000) return false;
+        continue;
+      }
       const ssize_t size = tls_ != nullptr ? tls_->Read(buffer.data(), buffer.size())
                                            : ::recv(fd_, buffer.data(), buffer.size(), 0);
       if (size <= 0) {
