@@ -37,6 +37,7 @@ namespace {
 namespace ext = penstock::extproc::testing;
 
 constexpr size_t kPiece = 16 << 10;
+constexpr size_t kWriteBytes = 256 << 10;
 constexpr size_t kAnswerPiece = 62'000;  // of the picker's answers
 
 std::string Framed(const std::string& message) {
@@ -302,14 +303,17 @@ void Connection::Read() {
 }
 
 void Connection::Write() {
-  const uint8_t* data = nullptr;
-  for (ssize_t size;
-       out_.size() < (256u << 10) && (size = nghttp2_session_mem_send(session_, &data)) > 0;) {
-    out_.append(reinterpret_cast<const char*>(data), static_cast<size_t>(size));
+  while (true) {
+    const uint8_t* data = nullptr;
+    for (ssize_t size;
+         out_.size() < kWriteBytes && (size = nghttp2_session_mem_send(session_, &data)) > 0;) {
+      out_.append(reinterpret_cast<const char*>(data), static_cast<size_t>(size));
+    }
+    if (out_.empty()) return;
+    const ssize_t sent = ::send(fd_, out_.data(), out_.size(), MSG_NOSIGNAL);
+    if (sent <= 0) return;
+    out_.erase(0, static_cast<size_t>(sent));
   }
-  if (out_.empty()) return;
-  const ssize_t sent = ::send(fd_, out_.data(), out_.size(), MSG_NOSIGNAL);
-  if (sent > 0) out_.erase(0, static_cast<size_t>(sent));
 }
 
 int Load::Run(uint16_t port, int connections, int streams) {
