@@ -27,9 +27,9 @@ struct ApiError {
   std::string_view param;  // the field, or ""
 };
 
-// {"error":{"message":...,"type":...,"param":...,"code":...}}; for Api::kMessages and kCountTokens
-// Anthropic's
-// {"type":"error","error":{"type":...,"message":...}}. Valid JSON whatever bytes the message holds.
+// {"error":{"message":...,"type":...,"param":...,"code":...}}; for kMessages and kCountTokens
+// Anthropic's {"type":"error","error":{"type":...,"message":...}}. Valid JSON whatever bytes the
+// message holds.
 std::string RenderError(const ApiError& error, model::Api api);
 
 // POST routes of the gateway: ParserSet::Default() by whole paths ("/v1/chat/completions", also
@@ -101,19 +101,20 @@ class BodyReader {
 
   // Reads what came by a route of ParserSet. Fills request->{api, model, stream, max_output_tokens,
   // cache_salt, extra_tokens, body_bytes, prompt}. request->prompt points into `body` and this
-  // reader's scratch: valid until the next Read. `edits` begins with what must be cut: every
-  // kv_transfer_params at the top level, and in sampling_params.extra_args of kVllmGenerate (only
-  // the router may set it). For kOther and kCountTokens only "model" is read, and kept when it is a
-  // string; a body that does not begin like a JSON object is passed unread. What computes no KV
-  // cache, renders and images, is held to its required fields but has no prompt.
+  // reader's scratch: valid until the next Read. `edits` begins with what must be cut, for only the
+  // router may set it: every kv_transfer_params at the top level, and in sampling_params.extra_args
+  // of token APIs; both of its fields in vLLM's gRPC messages, which name no model.
+  // For kOther and kCountTokens only "model" is read, and kept when it is a string; a body that
+  // does not begin like a JSON object is passed unread. Renders and images compute no KV cache:
+  // they are held to their required fields but have no prompt.
   //
   // Errors (400), with the code: invalid_utf8 and invalid_json (with the byte offset),
   // nesting_too_deep, invalid_value (a model's name above 1024 bytes), invalid_type (names field,
   // expected and found type), missing_field ("model" for all but kTokenize, kConversations,
   // kVllmGenerate, kSglangGenerate, kCountTokens and kOther; "messages", "prompt", "input", ...),
-  // duplicate_field (kv_transfer_params or model above 16 times). Of the fields
-  // inside of messages only those are held to their type without which the message cannot be read;
-  // the rest is the engine's to judge.
+  // duplicate_field (kv_transfer_params or model above 16 times, http_body above once); for gRPC
+  // compressed, invalid_grpc and invalid_protobuf. Of the fields inside of messages only those are
+  // held to their type without which the message cannot be read; the rest is the engine's to judge.
   std::expected<void, ApiError> Read(const Route& route, const std::string& body,
                                      model::Request* request, BodyEdits* edits);
 
