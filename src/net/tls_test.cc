@@ -260,9 +260,13 @@ TEST_P(TlsTest, TheTimeoutIsForTheHandshakeOnly) {
   if (!client.is_connected()) GTEST_SKIP() << "this machine is too slow";
   // The loop has looked at its timers after the time was over.
   std::promise<void> later;
-  Timer timer(loops_.at(0), [&] { later.set_value(); });
-  loops_.at(0).Post([&] { timer.Start(milliseconds(40)); });
+  std::unique_ptr<Timer> timer;
+  loops_.at(0).Post([&] {
+    timer = std::make_unique<Timer>(loops_.at(0), [&] { later.set_value(); });
+    timer->Start(milliseconds(40));
+  });
   later.get_future().wait();
+  loops_.at(0).RunAndWait([&] { timer.reset(); });
   ASSERT_TRUE(client.Write("still"));
   EXPECT_EQ(client.ReadAll(7), "> still");
 }
