@@ -24,7 +24,8 @@ http::ServerStats Shown(const grpc::ServerStats& stats) {
   shown.connections_accepted = stats.connections_accepted;
   shown.connections_open = stats.connections_open;
   shown.requests = stats.calls;
-  shown.bad_requests = stats.bad_messages + stats.refused_calls + stats.bad_connections;
+  shown.bad_requests =
+      stats.bad_messages + stats.refused_calls + stats.bad_connections + stats.failed_handshakes;
   shown.timeouts = stats.deadlines;
   shown.clients_gone = stats.clients_gone;
   shown.refused_connections = stats.refused_connections;
@@ -119,6 +120,10 @@ Result<> Picker::Impl::OpenTls() {
   if (!made) return Fail(made.error().code, "TLS: " + made.error().message);
   tls = std::move(*made);
   if (!flags.enable_cert_reload) return {};
+  if (flags.cert_path.empty()) {
+    telemetry::log::Warn("--enable-cert-reload: there are no files to watch without --cert-path");
+    return {};
+  }
   auto watch = discovery::CertificateWatch::Start(tls, flags.cert_path, *shown);
   if (!watch) return Fail(watch.error().code, "--enable-cert-reload: " + watch.error().message);
   certificate = std::move(*watch);
