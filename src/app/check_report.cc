@@ -39,8 +39,10 @@ std::string Placed(const std::string& file, const sched::Finding& finding) {
   return wire::At(file, place, finding.text);
 }
 
-// The explanation and the traps of report->spec, when nothing is wrong so far.
-void Explain(const sched::Surroundings& surroundings, CheckReport* report) {
+// The explanation and the traps of report->spec, when nothing is wrong so far. `detector`: a plugin
+// that is in use outside of the profiles, or "".
+void Explain(const sched::Surroundings& surroundings, const std::string& detector,
+             CheckReport* report) {
   config::Diagnostics diagnostics{.file = report->file};
   if (!report->errors.empty()) {
     sched::CheckParameters(report->spec, plugins::Builtins(), &diagnostics);
@@ -50,6 +52,7 @@ void Explain(const sched::Surroundings& surroundings, CheckReport* report) {
   for (auto& error : diagnostics.errors) report->errors.push_back(std::move(error));
   for (auto& warning : diagnostics.warnings) report->warnings.push_back(std::move(warning));
   if (!report->explanation) return;
+  std::erase(report->explanation->unused, detector);
   for (const sched::Finding& finding :
        sched::FindTraps(report->spec, plugins::Builtins(), *report->explanation, surroundings)) {
     auto& list =
@@ -69,8 +72,9 @@ std::string DiscoveryText(const PickerSettings& settings) {
 std::string MetricsText(const sched::EngineSource& source) {
   return fmt::format("{}://ENGINE{}{}, {}", source.scheme,
                      source.port == 0 ? "" : fmt::format(":{}", source.port), source.path,
-                     source.interval ? "every " + config::FormatDuration(*source.interval)
-                                     : std::string("at every tick"));
+                     source.interval
+                         ? "every " + config::FormatDuration(*source.interval)
+                         : std::string("every 50ms unless a flag of the picker says otherwise"));
 }
 
 void AddFacts(const PickerSettings& settings, CheckReport* report) {
@@ -169,7 +173,7 @@ CheckReport CheckPickerConfig(const YamlNode& tree, const std::string& file_name
   surroundings.reads_bodies =
       std::any_of(settings.parsers.begin(), settings.parsers.end(),
                   [](const std::string& parser) { return parser != "passthrough-parser"; });
-  Explain(surroundings, &report);
+  Explain(surroundings, settings.saturation_detector, &report);
   if (!report.explanation) return report;
   AddFacts(settings, &report);
   NoteDefaults(tree, &report);
@@ -283,7 +287,7 @@ CheckReport CheckServeConfig(std::string_view text, const std::string& file_name
     report.facts.emplace_back("Metrics",
                               "read every " + config::FormatDuration(config->scrape.interval));
   }
-  Explain({.scrape_interval = readable.scrape.interval}, &report);
+  Explain({.scrape_interval = readable.scrape.interval}, "", &report);
   if (report.explanation) {
     report.penstock_yaml = "scheduling:\n" + sched::ToYamlLines(report.spec, 2);
   }

@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cstdlib>
+#include <algorithm>
 #include <filesystem>
 
 #include "core/file.h"
@@ -79,6 +79,14 @@ schedulingProfiles:
   EXPECT_THAT(text, HasSubstr("The same for penstock.yaml"));
 }
 
+TEST(Explanation, PlacesAreShortInTheText) {
+  const std::string text = ReportText(CheckPicker(R"(plugins: [{type: queue-scorer}]
+schedulingProfiles: [{name: a, plugins: [{pluginRef: queue-scorer, weight: 0}]}]
+)"));
+  EXPECT_THAT(text, HasSubstr("\nWarnings\n  line 4: 'queue-scorer' has weight 0"));
+  EXPECT_THAT(text, HasSubstr("\n  profile 'a' names no picker"));
+}
+
 TEST(Explanation, APluginMayFilterAndScore) {
   const CheckReport report =
       CheckPicker(Profile("{type: context-length-aware, parameters: {enableFiltering: true}}",
@@ -135,7 +143,7 @@ TEST(Traps, AreFoundInPickerConfigs) {
                "{pluginRef: prefix-cache-affinity-filter}, {pluginRef: token-load-scorer}"),
        "sticky only for prompts of which 80 % are cached"},
       {Profile("{type: prefix-cache-affinity-filter}", "{pluginRef: prefix-cache-affinity-filter}"),
-       "286,704 tokens more in flight"},
+       "286,704 tokens more in flight than another one (18,000 ms at 15,928 tokens/s)"},
       {Profile("{type: prefix-cache-affinity-filter}", "{pluginRef: prefix-cache-affinity-filter}"),
        "set peakPrefillThroughput to your engines'"},
       {Profile("{type: prefix-cache-affinity-filter, parameters: {affinityThreshold: 0}}",
@@ -239,18 +247,41 @@ schedulingProfiles:
   EXPECT_THAT(report.notes, Not(Contains(HasSubstr("no plugin looks at engine metrics"))));
 }
 
+TEST(Traps, ASaturationDetectorIsInUse) {
+  const CheckReport report = CheckPicker(
+      "plugins: [{type: concurrency-detector}, {type: queue-scorer}]\n"
+      "flowControl: {saturationDetector: {pluginRef: concurrency-detector}}\n"
+      "schedulingProfiles: [{name: a, plugins: [{pluginRef: queue-scorer}]}]\n");
+  EXPECT_THAT(report.errors, IsEmpty());
+  EXPECT_THAT(report.warnings, ElementsAre(HasSubstr("refuses nothing")));
+}
+
+TEST(Traps, AreSaidOnceForAllProfiles) {
+  const CheckReport report =
+      CheckPicker(R"(plugins: [{type: header-profile-handler}, {type: queue-scorer}]
+schedulingProfiles:
+- {name: decode, plugins: [{pluginRef: queue-scorer}]}
+- {name: prefill, plugins: [{pluginRef: queue-scorer}]}
+)");
+  EXPECT_EQ(std::count_if(report.notes.begin(), report.notes.end(),
+                          [](const std::string& note) {
+                            return note.find("gives everyone 1") != std::string::npos;
+                          }),
+            1);
+}
+
 TEST(PickerConfig, TellsWhatServeRefusesAndLeavesItOut) {
   const CheckReport report = CheckPicker(R"(plugins:
-- {type: metrics-data-source, parameters: {scheme: https, interval: 200ms}}
+- {type: metrics-data-source, parameters: {path: /m, interval: 200ms}}
 - {type: file-discovery, parameters: {path: "/etc/e: 1.yaml", watchFile: true}}
 - type: queue-scorer
 dataLayer: {discovery: {pluginRef: file-discovery}}
 )");
   ASSERT_THAT(report.errors, IsEmpty());
-  EXPECT_THAT(report.notes, Contains(HasSubstr("'penstock serve' refuses it: metrics-data-source "
-                                               "over https needs TLS to engines")));
-  EXPECT_THAT(report.penstock_yaml,
-              HasSubstr("# Not carried over: metrics-data-source over https"));
+  EXPECT_THAT(report.notes,
+              Contains(HasSubstr("'penstock serve' refuses it: "
+                                 "metrics-data-source.path '/m' needs metrics paths")));
+  EXPECT_THAT(report.penstock_yaml, HasSubstr("# Not carried over: metrics-data-source.path '/m'"));
   EXPECT_THAT(report.penstock_yaml, HasSubstr("endpointsFile: \"/etc/e: 1.yaml\"\n"));
   EXPECT_THAT(report.penstock_yaml, HasSubstr("scrape:\n  interval: 200ms\n"));
   EXPECT_THAT(report.penstock_yaml, Not(HasSubstr("file-discovery")));

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include "app/check_report.h"
+#include "core/text.h"
 #include "wire/json.h"
 
 namespace penstock::app {
@@ -69,10 +70,22 @@ std::string ExplanationText(const Explanation& explanation) {
   return out;
 }
 
-std::string List(std::string_view title, const std::vector<std::string>& sentences) {
+// "FILE:12:5: sentence" as "line 12: sentence"; what stands in another file stays as it is.
+std::string InFile(std::string_view sentence, std::string_view file) {
+  if (!sentence.starts_with(file) || !sentence.substr(file.size()).starts_with(':')) {
+    return std::string(sentence);
+  }
+  sentence.remove_prefix(file.size() + 1);
+  const auto line = ParseUint(sentence.substr(0, sentence.find(':')));
+  if (!line) return std::string(TrimSpace(sentence));
+  return fmt::format("line {}: {}", *line, sentence.substr(sentence.find(": ") + 2));
+}
+
+std::string List(std::string_view title, const std::string& file,
+                 const std::vector<std::string>& sentences) {
   if (sentences.empty()) return "";
   std::string out = Heading(title);
-  for (const std::string& sentence : sentences) out += "  " + sentence + "\n";
+  for (const std::string& sentence : sentences) out += "  " + InFile(sentence, file) + "\n";
   return out;
 }
 
@@ -136,8 +149,8 @@ std::string ReportText(const CheckReport& report) {
   std::string out = fmt::format("{}: {}\n", report.file, report.title);
   for (const auto& [name, text] : report.facts) out += fmt::format("  {}: {}\n", name, text);
   if (report.explanation) out += ExplanationText(*report.explanation);
-  out += List("Warnings", report.warnings);
-  out += List("Good to know", report.notes);
+  out += List("Warnings", report.file, report.warnings);
+  out += List("Good to know", report.file, report.notes);
   if (!report.penstock_yaml.empty()) {
     out += Heading("The same for penstock.yaml") + "\n" + report.penstock_yaml;
   }

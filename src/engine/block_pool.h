@@ -19,7 +19,7 @@ class BlockPool {
 
   explicit BlockPool(uint32_t blocks);
 
-  uint32_t total_blocks() const { return static_cast<uint32_t>(blocks_.size()); }
+  uint32_t total_blocks() const { return static_cast<uint32_t>(hashes_.size()); }
   uint32_t free_blocks() const { return free_count_; }  // referenced by nobody, cached or not
   size_t cached_blocks() const { return cached_count_; }
   // How often a block that nobody referenced was found and referenced.
@@ -27,7 +27,7 @@ class BlockPool {
   // Brings what Publish and Has look at first into the processor's cache.
   void Prefetch(uint64_t hash) const { __builtin_prefetch(&buckets_[BucketOf(hash)]); }
   bool Has(uint64_t hash) const { return Lookup(hash) != kNone; }
-  uint32_t references(BlockId block) const { return blocks_[block].references; }
+  uint32_t references(BlockId block) const { return states_[block].references; }
 
   // The blocks that hold the longest prefix of `hashes`, in order. Nothing is referenced yet.
   struct Match {
@@ -43,7 +43,7 @@ class BlockPool {
   // Says what a block holds. When another block already holds it, that one stays the cached copy.
   void Publish(BlockId block, uint64_t hash);
   // Takes it back: the content was never computed.
-  void Unpublish(BlockId block) { Forget(blocks_[block]); }
+  void Unpublish(BlockId block) { Forget(block); }
   // Drops one reference each. `blocks` are in the order of the sequence: its tail becomes the first
   // to be reused.
   void Release(std::span<const BlockId> blocks);
@@ -52,15 +52,15 @@ class BlockPool {
 
  private:
   static constexpr BlockId kNone = UINT32_MAX;
-  struct Block {
-    uint64_t hash = 0;
+  struct State {
     uint32_t references : 31 = 0;
     uint32_t is_cached : 1 = 0;
-    BlockId previous = kNone;  // on the free list
-    BlockId next = kNone;
-    BlockId next_in_bucket = kNone;  // of those that are cached
   };
-  static_assert(sizeof(Block) == 24);
+  static_assert(sizeof(State) == 4);
+  struct Links {
+    BlockId previous = kNone;
+    BlockId next = kNone;
+  };
 
   // Hashes that follow each other, as lab's do, have buckets in one cache line.
   size_t BucketOf(uint64_t hash) const {
@@ -69,15 +69,19 @@ class BlockPool {
   BlockId Lookup(uint64_t hash) const;
   void Unlink(BlockId block);
   void PushBack(BlockId block);
-  void Forget(Block& block);
+  void Forget(BlockId block);
 
   static constexpr uint64_t kNeighbours = 64 / sizeof(BlockId);
   static constexpr uint64_t kSpread = 0x9e3779b97f4a7c15ULL;  // 2^64 / golden ratio
 
-  std::vector<Block> blocks_;
-  // The map: the first block of each bucket, and the others through the blocks themselves, so that
-  // a look-up touches what its caller reads next anyway.
+  // Of each block, apart, since a prompt's blocks are mostly shared with what runs: then only hash
+  // and state are looked at, a few bytes of neighbours.
+  std::vector<uint64_t> hashes_;
+  std::vector<State> states_;
+  std::vector<Links> free_list_;
+  // The map: the first block of each bucket, and the others through `next_in_bucket_`.
   std::vector<BlockId> buckets_;
+  std::vector<BlockId> next_in_bucket_;
   int line_shift_ = 63;  // from a spread hash to the line of its bucket
   size_t cached_count_ = 0;
   BlockId head_ = kNone;

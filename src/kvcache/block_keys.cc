@@ -13,10 +13,19 @@ namespace {
 // parts, which are put together in a buffer first.
 class Chain {
  public:
-  Chain(uint64_t seed, size_t block_bytes, size_t max_blocks, std::vector<uint64_t>* keys)
-      : key_(seed), block_bytes_(block_bytes), blocks_left_(max_blocks), keys_(keys) {}
+  // The first `known` blocks are behind it already.
+  Chain(uint64_t seed, size_t block_bytes, size_t max_blocks, size_t known,
+        std::vector<uint64_t>* keys)
+      : key_(known == 0 ? seed : keys->back()),
+        block_bytes_(block_bytes),
+        blocks_left_(max_blocks - known),
+        known_bytes_(known * block_bytes),
+        keys_(keys) {}
 
   void Add(std::string_view bytes) {
+    const size_t skipped = std::min(known_bytes_, bytes.size());
+    known_bytes_ -= skipped;
+    bytes.remove_prefix(skipped);
     if (!pending_.empty()) {
       const size_t taken = std::min(block_bytes_ - pending_.size(), bytes.size());
       pending_.append(bytes.substr(0, taken));
@@ -48,6 +57,7 @@ class Chain {
   uint64_t key_;
   const size_t block_bytes_;
   size_t blocks_left_;
+  size_t known_bytes_;  // to skip
   std::vector<uint64_t>* const keys_;
   std::string pending_;  // always less than a block
 };
@@ -62,10 +72,14 @@ uint64_t KeySeed(std::string_view model, std::string_view cache_salt, size_t blo
 void AppendBlockKeys(std::span<const model::PromptPart> prompt, uint64_t seed, size_t block_bytes,
                      size_t max_blocks, std::vector<uint64_t>* keys,
                      std::vector<uint32_t>* sequence_ends) {
+  size_t bytes = 0;
+  for (const model::PromptPart& part : prompt) bytes += part.bytes.size();
+  const size_t before_all = sequence_ends->empty() ? 0 : sequence_ends->back();
+  if (max_blocks > 0) keys->reserve(before_all + std::min(max_blocks, bytes / block_bytes + 1));
   size_t next = 0;
   while (next < prompt.size()) {
-    const size_t before = keys->size();
-    Chain chain(seed, block_bytes, max_blocks, keys);
+    const size_t before = next == 0 ? before_all : keys->size();
+    Chain chain(seed, block_bytes, max_blocks, keys->size() - before, keys);
     do {
       chain.Add(prompt[next].bytes);
       ++next;

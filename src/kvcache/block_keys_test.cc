@@ -82,5 +82,24 @@ TEST(BlockKeys, DoNotDependOnHowThePromptIsCutIntoParts) {
   EXPECT_TRUE(ok);
 }
 
+TEST(BlockKeys, GoOnBehindThoseThatAreKnown) {
+  const bool ok =
+      rc::check([](const std::string& text, const std::string& other, uint8_t cut, uint8_t share) {
+        const std::string_view whole = text;
+        const std::vector<model::PromptPart> parts = {
+            {whole.substr(0, cut), true},
+            {whole.substr(std::min<size_t>(cut, text.size())), false},
+            {other, true}};
+        const Keyed all = KeysOf(parts, 1, 4, 30);
+        const size_t full = std::min<size_t>(text.size() / 4, 30);
+        Keyed known;
+        known.keys.assign(all.keys.begin(),
+                          all.keys.begin() + static_cast<ptrdiff_t>(full * share / 255));
+        AppendBlockKeys(parts, 1, 4, 30, &known.keys, &known.ends);
+        RC_ASSERT(known == all);
+      });
+  EXPECT_TRUE(ok);
+}
+
 }  // namespace
 }  // namespace penstock::kvcache

@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "director/director.h"
-#include "engine/block_hash.h"
+#include "lab/key_memo.h"
 #include "lab/prompts.h"
 
 namespace penstock::lab {
@@ -90,10 +90,13 @@ class Replay::Impl {
     heap_.pop_back();
     return event;
   }
-  bool TakesMore() const;
+  // Nothing: no more requests are taken, or none is known before an answer ends.
+  std::optional<Time> NextArrival() const;
   Result<> Handle(const Event& event);
 
   void Arrive();
+  // What the plugins learn of a request while its prompt can be read.
+  void Prepare(const workload::Job& job, sched::RequestContext* context);
   void Dispatch(uint32_t slot_of_active);
   void Reach(uint64_t id);
   void BeginStep(uint32_t index);
@@ -132,7 +135,12 @@ class Replay::Impl {
   std::deque<Active> actives_;
   std::vector<uint32_t> free_actives_;
   uint64_t in_flight_ = 0;
+  // As of the last look at the source, which changes its mind only when it gave or was told of
+  // something: an engine's step need not ask.
+  std::optional<Time> next_arrival_;
+  bool has_source_moved_ = true;
   std::string prompt_;
+  std::vector<KeyMemo> key_memos_;  // of each prefix producer, once a request told how many
   ReplayTotals totals_;
 };
 
@@ -189,10 +197,11 @@ Result<> Replay::Impl::UpdateFleet() {
   return {};
 }
 
-bool Replay::Impl::TakesMore() const {
-  if (totals_.requests >= options_.max_requests) return false;
+std::optional<Time> Replay::Impl::NextArrival() const {
+  if (totals_.requests >= options_.max_requests) return std::nullopt;
   const std::optional<Duration> next = source_->NextAt();
-  return next.has_value() && (!options_.until || *next <= *options_.until);
+  if (!next || (options_.until && *next > *options_.until)) return std::nullopt;
+  return kEpoch + *next;
 }
 
 Result<ReplayTotals> Replay::Impl::Run(workload::Source& source, const Observer& observer,
@@ -207,10 +216,11 @@ Result<ReplayTotals> Replay::Impl::Run(workload::Source& source, const Observer&
   }
   Push(kEpoch + kTick, Event::Kind::kTick, 0);
   while (true) {
-    const bool takes_more = TakesMore();
-    if (!takes_more && in_flight_ == 0) break;
-    if (takes_more && kEpoch + *source_->NextAt() < heap_.front().at) {
-      now_ = std::max(now_, kEpoch + *source_->NextAt());
+    if (has_source_moved_) next_arrival_ = NextArrival();
+    has_source_moved_ = false;
+    if (!next_arrival_ && in_flight_ == 0) break;
+    if (next_arrival_ && *next_arrival_ < heap_.front().at) {
+      now_ = std::max(now_, *next_arrival_);
       Arrive();
       continue;
     }
@@ -284,10 +294,12 @@ void Replay::Impl::Arrive() {
   const uint32_t index = TakeActive();
   Active& active = actives_[index];
   active.job = source_->Take();
+  has_source_moved_ = true;
   active.number = totals_.requests++;
   active.arrived = now_;
 
-  model::Request request;
+  sched::RequestContext context;
+  model::Request& request = context.request;
   request.id = fmt::format("r{}", active.number);
   request.api = model::Api::kCompletions;
   request.model = request.target_model =
@@ -305,13 +317,26 @@ void Replay::Impl::Arrive() {
   request.body_bytes = prompt_.size();
   const model::PromptPart part{prompt_, true};
   request.prompt = {&part, 1};
-  director::Arrival arrival =
-      lane_.Arrive(std::move(request), now_,
-                   kUnixMicros + std::chrono::duration_cast<microseconds>(now_ - kEpoch).count());
+  Prepare(active.job, &context);
+  director::Arrival arrival = lane_.ArrivePrepared(
+      std::move(context), now_,
+      kUnixMicros + std::chrono::duration_cast<microseconds>(now_ - kEpoch).count());
   ++totals_.decisions;
   if (arrival.flight == nullptr) return Finish(index, false, arrival.rejection.status);
   active.flight = std::move(arrival.flight);
   Dispatch(index);
+}
+
+void Replay::Impl::Prepare(const workload::Job& job, sched::RequestContext* context) {
+  context->prefix_keys.resize(key_memos_.size());
+  for (size_t i = 0; i < key_memos_.size(); ++i) {
+    key_memos_[i].Recall(job.prompt, job.lora, &context->prefix_keys[i]);
+  }
+  director_.scheduler().Prepare(*context, now_);
+  key_memos_.resize(context->prefix_keys.size());
+  for (size_t i = 0; i < key_memos_.size(); ++i) {
+    key_memos_[i].Remember(job.prompt, job.lora, context->prefix_keys[i]);
+  }
 }
 
 void Replay::Impl::Dispatch(uint32_t index) {
@@ -444,6 +469,7 @@ void Replay::Impl::Finish(uint32_t index, bool is_served, int status) {
   totals_.end = now_ - kEpoch;
   (*observer_)(outcome);
   source_->OnEnd(active.job, {now_ - kEpoch, is_served});
+  has_source_moved_ = true;
   active.flight.reset();
   ++active.generation;
   free_actives_.push_back(index);

@@ -1,6 +1,7 @@
 // A request as the brain sees it: the few facts of its body and headers that routing needs.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -37,7 +38,8 @@ enum class Api : uint8_t {
 std::string_view ApiName(Api api);  // "chat_completions", ... for metrics and logs
 
 // A piece of prompt text (UTF-8, unescaped) or of token ids (packed as little-endian 32-bit words).
-// Either way four bytes are one estimated token.
+// Either way so many bytes are one estimated token.
+inline constexpr size_t kBytesPerToken = 4;
 struct PromptPart {
   std::string_view bytes;
   bool starts_sequence = false;  // the first part of each prompt of a multi-prompt request

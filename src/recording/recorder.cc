@@ -18,8 +18,8 @@
 namespace penstock::recording {
 namespace {
 
-constexpr size_t kMaxTextBytes = 512;   // of a name or reason
-constexpr uint64_t kBytesPerToken = 4;  // as token-producer estimates
+constexpr size_t kMaxTextBytes = 512;  // of a name or reason
+using model::kBytesPerToken;           // as token-producer estimates
 
 static_assert(crypto_shorthash_KEYBYTES == 16 && crypto_shorthash_BYTES == 8);
 

@@ -46,12 +46,14 @@ struct Need {
   uint32_t* index = nullptr;  // where to store the producer's column index (prefix), when not null
 };
 
-// Block keys of one request under one prefix producer.
+// Block keys of one request under one prefix producer. Whoever knows the keys of the prompt's first
+// full blocks can have put them here, with their block size, before the producer prepares the
+// request; it goes on from them when it has the same block size, and drops them when not.
 struct PrefixKeys {
-  std::vector<uint64_t>
-      blocks;  // chained: equal keys mean equal prefixes up to and including the block
+  // Chained: equal keys mean equal prefixes up to and including the block.
+  std::vector<uint64_t> blocks;
   std::vector<uint32_t> sequence_ends;  // where each prompt of the request ends in `blocks`
-  uint32_t block_size_tokens = 0;
+  uint32_t block_size_tokens = 0;       // a token is model::kBytesPerToken bytes
 };
 
 // What the brain keeps of a request from arrival to end. The director owns one per request.

@@ -20,7 +20,6 @@ using sched::DataKey;
 constexpr uint32_t kDefaultBlockSizeTokens = 16;
 constexpr uint32_t kLeastBlockSizeTokens = 64;
 constexpr uint32_t kMostBlockSizeTokens = 65536;
-constexpr size_t kBytesPerToken = 4;
 // A bound on what an engine can make us keep for it: 268 million tokens of KV cache.
 constexpr uint64_t kMostBlocksPerEndpoint = 1U << 22;
 
@@ -79,12 +78,14 @@ class ApproxPrefixCacheProducer : public sched::Producer {
 
   void Prepare(sched::RequestContext& context, Time) const override {
     sched::PrefixKeys& keys = context.prefix_keys[column_];
-    keys.block_size_tokens = block_size_tokens_.load(std::memory_order_relaxed);
-    const size_t block_bytes = keys.block_size_tokens * kBytesPerToken;
+    const uint32_t block_size = block_size_tokens_.load(std::memory_order_relaxed);
+    if (keys.block_size_tokens != block_size) keys.blocks.clear();
+    keys.block_size_tokens = block_size;
+    const size_t block_bytes = block_size * model::kBytesPerToken;
     const uint64_t seed =
         kvcache::KeySeed(context.request.target_model, context.request.cache_salt, block_bytes);
-    kvcache::AppendBlockKeys(context.request.prompt, seed, block_bytes,
-                             MaxBlocks(keys.block_size_tokens), &keys.blocks, &keys.sequence_ends);
+    kvcache::AppendBlockKeys(context.request.prompt, seed, block_bytes, MaxBlocks(block_size),
+                             &keys.blocks, &keys.sequence_ends);
   }
 
   void Produce(const sched::RequestContext& context,

@@ -56,6 +56,26 @@ struct Rig {
 // A prompt of so many tokens; prompts of one letter are prefixes of each other.
 std::string Text(size_t tokens, char letter = 'a') { return std::string(tokens * 4, letter); }
 
+TEST(ApproxPrefixCacheProducer, GoesOnFromKeysOfItsOwnBlockSize) {
+  Rig rig;
+  const std::string text = Text(300);
+  const sched::PrefixKeys all = rig.Prepare({{text, true}}).prefix_keys[0];
+  ASSERT_EQ(all.blocks.size(), 5u);
+  const auto prepare = [&](sched::PrefixKeys known) {
+    sched::RequestContext context;
+    context.prefix_keys = {std::move(known)};
+    context.request.target_model = "llama";
+    const model::PromptPart part{text, true};
+    context.request.prompt = {&part, 1};
+    rig.producer->Prepare(context, Time());
+    return context.prefix_keys[0].blocks;
+  };
+  // What goes before is believed, so that the rest shows what it followed from.
+  EXPECT_EQ(prepare({{all.blocks[0], all.blocks[1]}, {}, 64}), all.blocks);
+  EXPECT_NE(prepare({{all.blocks[0], 7}, {}, 64}).back(), all.blocks.back());
+  EXPECT_EQ(prepare({{all.blocks[0], 7}, {}, 128}), all.blocks);
+}
+
 TEST(ApproxPrefixCacheProducer, MatchesWhatWasSentWhere) {
   Rig rig;
   const std::string text = Text(200);  // 64, 64, 64 and 8 tokens

@@ -43,7 +43,7 @@ class TokenProducer : public sched::Producer {
 
   // Each prompt of the request is rounded up on its own.
   void Prepare(sched::RequestContext& context, Time) const override {
-    constexpr uint64_t kBytesPerToken = 4;
+    using model::kBytesPerToken;
     uint64_t tokens = 0;
     uint64_t bytes = 0;
     for (const model::PromptPart& part : context.request.prompt) {
