@@ -1,7 +1,7 @@
 // A gRPC server by grpc++ that gives every message back: what a stream costs there without any work
 // done for it. The callback API, one generic service.
 //
-//   grpc_echo PORT
+//   grpcpp_echo PORT
 #include <grpcpp/generic/async_generic_service.h>
 #include <grpcpp/grpcpp.h>
 
@@ -38,7 +38,7 @@ class Service final : public grpc::CallbackGenericService {
 
 int main(int argc, char** argv) {
   if (argc != 2) {
-    std::fprintf(stderr, "usage: grpc_echo PORT\n");
+    std::fprintf(stderr, "usage: grpcpp_echo PORT\n");
     return 2;
   }
   Service service;
