@@ -48,6 +48,9 @@ list(FILTER app_sources EXCLUDE REGEX "(_test|/main)\\.cc$")
 add_library(penstock_app STATIC ${app_sources})
 target_include_directories(penstock_app PUBLIC ${CMAKE_SOURCE_DIR}/src)
 target_compile_definitions(penstock_app PUBLIC PENSTOCK_VERSION="${PROJECT_VERSION}")
+set(PENSTOCK_COMMIT "" CACHE STRING "Commit that llm_d_epp_info tells; for builds that are published")
+set_source_files_properties(${CMAKE_SOURCE_DIR}/src/app/state_metrics.cc PROPERTIES
+  COMPILE_DEFINITIONS PENSTOCK_COMMIT="${PENSTOCK_COMMIT}")
 target_link_libraries(penstock_app PUBLIC penstock_proxy penstock_extproc penstock_sim penstock_admin
   penstock_lab penstock_traffic penstock_recording penstock_discovery penstock_signals penstock_director penstock_plugins
   penstock_config CLI11::CLI11 fmt::fmt Threads::Threads)

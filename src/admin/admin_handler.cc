@@ -3,11 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <optional>
 #include <span>
 
 #include "admin/decision_json.h"
 #include "admin/live_json.h"
+#include "admin/plugin_states.h"
 #include "embedded/console.h"
 
 namespace penstock::admin {
@@ -130,6 +132,7 @@ void AdminHandler::Handle(Exchange& exchange) {
     return HandleDecision(exchange, path.substr(kDecision.size()));
   }
   if (path == "/debug/endpoints") return HandleEndpoints(exchange);
+  if (path == "/debug/plugins/state") return HandlePluginStates(exchange);
   if (path == "/api/live") return HandleLive(exchange);
   if (HandleFile(exchange)) return;
   RespondError(exchange, 404, "not_found",
@@ -187,6 +190,16 @@ void AdminHandler::HandleEndpoints(Exchange& exchange) {
   WriteEndpoints(*pool, shared_.director.fleet().live(), shared_.live, exchange.received(),
                  pool->endpoints.size(), &json);
   json.EndObject();
+  RespondJson(exchange, 200, std::move(body));
+}
+
+void AdminHandler::HandlePluginStates(Exchange& exchange) {
+  std::string body;
+  wire::JsonWriter json(&body);
+  WritePluginStates(shared_.director,
+                    std::chrono::duration_cast<std::chrono::nanoseconds>(
+                        std::chrono::system_clock::now().time_since_epoch()),
+                    &json);
   RespondJson(exchange, 200, std::move(body));
 }
 

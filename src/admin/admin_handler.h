@@ -6,6 +6,7 @@
 //   GET /debug/decisions?limit=N     the newest decisions, a summary each
 //   GET /debug/decisions/REQUEST-ID  one decision, explained
 //   GET /debug/endpoints             what is known of every engine
+//   GET /debug/plugins/state         what the plugins hold, as llm-d tells it
 //   GET /api/live                    what the live page polls
 //   GET /                            the live page and its files (console/)
 //
@@ -48,6 +49,7 @@ class AdminHandler : public http::Handler {
   void HandleDecisions(http::Exchange& exchange);
   void HandleDecision(http::Exchange& exchange, std::string_view request_id);
   void HandleEndpoints(http::Exchange& exchange);
+  void HandlePluginStates(http::Exchange& exchange);
   void HandleLive(http::Exchange& exchange);
   // False when no file of the console has that path.
   bool HandleFile(http::Exchange& exchange);

@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <map>
 
+#include "admin/plugin_states.h"
 #include "admin/testing.h"
 
 namespace penstock::admin {
@@ -53,6 +54,12 @@ class FakeExchange : public http::Exchange {
  private:
   std::string method_, target_, body_;
   http::RequestHead head_;
+};
+
+struct FakePlugin : sched::Plugin {
+  FakePlugin(std::string name, std::string type) { SetIdentity(std::move(name), std::move(type)); }
+  std::vector<sched::PluginStat> Stats() const override { return stats; }
+  std::vector<sched::PluginStat> stats;
 };
 
 struct AdminTest : testing::Test {
@@ -260,6 +267,43 @@ TEST_F(AdminTest, RefusesTheRest) {
     EXPECT_EQ(exchange.headers["allow"], "GET, HEAD");
   }
   EXPECT_EQ(Ask("/metrics", "HEAD").status, 200);
+}
+
+TEST_F(AdminTest, PluginStatesAreToldAsLlmdDoes) {
+  FakePlugin silent("queue-scorer", "queue-scorer");
+  FakePlugin ledger("load", "inflight-load-producer");
+  FakePlugin index("index", "approx-prefix-cache-producer");
+  index.stats = {{"prefix_indexer_size", 12}};
+  rig.scheduler->plugins = {&silent, &ledger, &index};
+  const director::Arrival arrival = rig.Arrive("r");
+  const FakeExchange exchange = Ask("/debug/plugins/state");
+  ASSERT_EQ(exchange.status, 200);
+  const json::value page = json::parse(exchange.answer);
+  const std::string stamp(page.at("timestamp").as_string());
+  EXPECT_THAT(stamp, testing::MatchesRegex("20..-..-..T..:..:..(\\..*)?Z"));
+  const json::object& plugins = page.at("plugins").as_object();
+  ASSERT_EQ(plugins.size(), 3u);
+  EXPECT_EQ(plugins.at("queue-scorer"),
+            (json::value{{"name", "queue-scorer"},
+                         {"type", "queue-scorer"},
+                         {"message", "plugin does not support state collection"}}));
+  const json::value& load = plugins.at("load").at("state");
+  EXPECT_EQ(load.at("totalEndpoints"),
+            static_cast<int64_t>(load.at("endpoints").as_array().size()));
+  EXPECT_EQ(load.at("maxEndpoints"), 100);
+  EXPECT_EQ(load.at("truncated"), false);
+  EXPECT_EQ(load.at("endpoints").at(0).at("requests"), 1) << "the busiest first";
+  EXPECT_EQ(load.at("endpoints").at(0).at("tokens"), 1000);
+  EXPECT_EQ(plugins.at("index").at("state").at("prefix_indexer_size").to_number<double>(), 12);
+  EXPECT_EQ(Ask("/debug/plugins/state", "POST").status, 405);
+}
+
+TEST(FormatRfc3339, HasNanosecondsWithoutZerosAtTheEnd) {
+  using std::chrono::nanoseconds;
+  EXPECT_EQ(FormatRfc3339(nanoseconds(0)), "1970-01-01T00:00:00Z");
+  EXPECT_EQ(FormatRfc3339(nanoseconds(1'700'000'000'123'456'789)),
+            "2023-11-14T22:13:20.123456789Z");
+  EXPECT_EQ(FormatRfc3339(nanoseconds(1'700'000'000'120'000'000)), "2023-11-14T22:13:20.12Z");
 }
 
 }  // namespace

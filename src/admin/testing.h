@@ -78,6 +78,9 @@ class ToldScheduler : public sched::Scheduler {
   bool NeedsMetrics() const override { return false; }
   std::vector<std::string> Describe() const override { return {"profile default: told"}; }
 
+  std::vector<const sched::Plugin*> Instances() const override { return plugins; }
+
+  std::vector<const sched::Plugin*> plugins;
   std::vector<bool> keep;
   std::vector<float> scores, other_scores, matched, in_flight_tokens;
   std::string_view filter_type, why_all_pass, scorer_type, picker_type;

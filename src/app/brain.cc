@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "app/descriptors.h"
+#include "app/older_names.h"
 #include "telemetry/log.h"
 
 namespace penstock::app {
@@ -32,8 +33,9 @@ http::ServerOptions AdminServerOptions() {
 }
 
 director::DirectorOptions DirectorOptionsOf(const config::ServeConfig& config,
-                                            admin::LiveStats& live) {
+                                            admin::LiveStats& live, sched::Stopwatch& stopwatch) {
   director::DirectorOptions options;
+  options.stopwatch = &stopwatch;
   options.max_tries = config.retry.max_tries;
   options.retry_budget_ratio = config.retry.budget_ratio;
   options.decision_log_bytes = config.limits.decision_log_bytes;
@@ -120,10 +122,18 @@ Brain::Brain(const config::ServeConfig& config, ChosenScheduler chosen, const Br
       engines_(described_engines_ ? *described_engines_ : signals::EngineTable::Known()),
       fleet_(config_.limits.max_endpoints, recorder_.get(), engines_.attributes()),
       live_(2 * config_.limits.max_endpoints),
-      director_(fleet_, std::move(chosen.scheduler), DirectorOptionsOf(config_, live_)),
-      metrics_(registry_, PrefixProducerOf(director_.scheduler())),
-      state_(registry_,
-             {director_, [this] { return ServerStats(); }, PENSTOCK_VERSION, recorder_.get()}),
+      plugin_times_(registry_),
+      director_(fleet_, std::move(chosen.scheduler),
+                DirectorOptionsOf(config_, live_, plugin_times_)),
+      metrics_(registry_, {PrefixProducerOf(director_.scheduler()), options_.error_codes,
+                           options_.pool_namespace, options_.signals && !options_.signals->models}),
+      state_(registry_, {.director = director_,
+                         .servers = [this] { return ServerStats(); },
+                         .version = PENSTOCK_VERSION,
+                         .recorder = recorder_.get(),
+                         .pool_name = options_.pool_name,
+                         .pool_namespace = options_.pool_namespace,
+                         .metrics_staleness = options_.metrics_staleness}),
       admin_shared_{director_,
                     registry_,
                     live_,
@@ -134,7 +144,9 @@ Brain::Brain(const config::ServeConfig& config, ChosenScheduler chosen, const Br
       connections_per_loop_(ConnectionsPerLoop(RaiseDescriptorLimit(), LoopsOf(config_),
                                                config_.limits.max_connections)),
       loops_(LoopsOf(config_)),
-      admin_loops_(1) {}
+      admin_loops_(1) {
+  if (options_.shows_older_names) AddOlderNames(registry_);
+}
 
 Brain::~Brain() { Stop(); }
 

@@ -15,6 +15,7 @@
 
 #include "admin/admin_handler.h"
 #include "admin/live_stats.h"
+#include "app/plugin_times.h"
 #include "app/scheduling.h"
 #include "app/state_metrics.h"
 #include "config/serve_config.h"
@@ -42,6 +43,9 @@ struct BrainOptions {
   std::string pool_name = "default";
   std::string pool_namespace = "default";
   Duration metrics_staleness = Duration::max();
+  intake::RequestMetrics::ErrorCodes error_codes = intake::RequestMetrics::ErrorCodes::kOwn;
+  // Whether metrics are shown under the older of llm-d's names too.
+  bool shows_older_names = false;
 };
 
 // THREADS: made, opened, stopped and destroyed by one thread. It starts threads of its own: one a
@@ -99,6 +103,7 @@ class Brain {
   const signals::EngineTable& engines_;
   director::Fleet fleet_;
   admin::LiveStats live_;
+  PluginTimes plugin_times_;
   director::Director director_;
   intake::RequestMetrics metrics_;
   StateMetrics state_;

@@ -5,11 +5,15 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <filesystem>
+#include <map>
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "app/epp_flags.h"
 #include "app/gateway.h"
+#include "app/picker.h"
 #include "app/reference.h"
 #include "config/document.h"
 #include "config/serve_config.h"
@@ -25,16 +29,34 @@ Example:
       Writes configuration.md, configuration.schema.json, metrics.md and plugins.md there.
 )";
 
-// A gateway without engines registers every metric there is, whichever module it belongs to.
+// A gateway and a picker without engines register every metric there is, whichever module it
+// belongs to. Rows by name.
 Result<std::vector<telemetry::Registry::Row>> AllMetricRows() {
   config::ServeConfig config;
   config.listen = "127.0.0.1:0";
   config.admin_listen = "127.0.0.1:0";
   config.threads = 1;
   config.log.level = "off";
+  std::map<std::string, telemetry::Registry::Row> rows;
+  const auto keep = [&rows](std::vector<telemetry::Registry::Row> more) {
+    for (telemetry::Registry::Row& row : more) rows.emplace(row.name, std::move(row));
+  };
   const auto gateway = Gateway::Start(config);
   if (!gateway) return std::unexpected(gateway.error());
-  return (*gateway)->MetricRows();
+  keep((*gateway)->MetricRows());
+  EppFlags flags;
+  flags.host = "127.0.0.1";
+  flags.grpc_port = flags.grpc_health_port = flags.metrics_port = 0;
+  flags.secure_serving = false;
+  flags.enable_grpc_stream_metrics = true;
+  flags.threads = 1;
+  flags.policy = "weighted";
+  const auto picker = Picker::StartWithoutEndpoints(flags);
+  if (!picker) return std::unexpected(picker.error());
+  keep((*picker)->MetricRows());
+  std::vector<telemetry::Registry::Row> out;
+  for (auto& [name, row] : rows) out.push_back(std::move(row));
+  return out;
 }
 
 }  // namespace

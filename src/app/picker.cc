@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "app/brain.h"
+#include "app/grpc_metrics.h"
 #include "app/picker_plan.h"
 #include "core/byte_budget.h"
 #include "discovery/certificate_watch.h"
@@ -18,20 +19,6 @@ namespace penstock::app {
 namespace {
 
 constexpr Duration kDrainPoll = milliseconds(100);
-
-http::ServerStats Shown(const grpc::ServerStats& stats) {
-  http::ServerStats shown;
-  shown.connections_accepted = stats.connections_accepted;
-  shown.connections_open = stats.connections_open;
-  shown.requests = stats.calls;
-  shown.bad_requests =
-      stats.bad_messages + stats.refused_calls + stats.bad_connections + stats.failed_handshakes;
-  shown.timeouts = stats.deadlines;
-  shown.clients_gone = stats.clients_gone;
-  shown.refused_connections = stats.refused_connections;
-  shown.buffered_bytes = stats.buffered_bytes;
-  return shown;
-}
 
 // ext_proc, and health when the flag asks for it on the same port.
 class FrontHandler final : public grpc::Handler {
@@ -85,10 +72,12 @@ struct Picker::Impl {
   sched::PickerSettings settings;
   std::unique_ptr<Brain> brain;
   std::unique_ptr<ByteBudget> bodies;
+  std::unique_ptr<extproc::StreamMetrics> streams;
   std::unique_ptr<extproc::Shared> shared;
   std::shared_ptr<net::TlsContext> tls;  // null: none
   std::unique_ptr<discovery::CertificateWatch> certificate;
   std::unique_ptr<grpc::Server> server, health;
+  std::unique_ptr<GrpcMetrics> grpc_metrics;
   // Of a drain, on loop 0.
   std::unique_ptr<net::Timer> drain_timer;
   Time drain_until;
@@ -133,12 +122,17 @@ Result<> Picker::Impl::OpenTls() {
 Result<> Picker::Impl::OpenServers() {
   const config::ServeConfig& config = brain->config();
   bodies = std::make_unique<ByteBudget>(config.limits.max_buffered_bytes);
+  using Streams = extproc::StreamMetrics::Streams;
+  streams = std::make_unique<extproc::StreamMetrics>(
+      brain->registry(),
+      flags.enable_grpc_stream_metrics ? Streams::kCounted : Streams::kNotCounted);
   shared.reset(
       new extproc::Shared{brain->director(),
                           brain->metrics(),
                           *bodies,
                           {ParsersOf(settings), config.limits.max_body_bytes,
-                           !flags.disable_endpoint_subset_filter, flags.emit_endpoint_scores}});
+                           !flags.disable_endpoint_subset_filter, flags.emit_endpoint_scores},
+                          *streams});
   grpc::ServerOptions options;
   options.max_message_bytes = flags.grpc_max_recv_msg_size;
   options.max_connections = brain->connections_per_loop();
@@ -156,28 +150,41 @@ Result<> Picker::Impl::OpenServers() {
                            [this](net::Loop&) { return std::make_unique<HealthHandler>(Judge()); });
   if (!opened) return Fail(opened.error().code, "--grpc-health-port: " + opened.error().message);
   health = std::move(*opened);
+  grpc_metrics = std::make_unique<GrpcMetrics>(brain->registry(), [this] {
+    return NamedGrpcStats{{"ext_proc", server->Stats()}, {"health", health->Stats()}};
+  });
   return {};
 }
 
 Result<std::unique_ptr<Picker>> Picker::Start(const EppFlags& flags) {
   Result<PickerPlan> plan = PlanPicker(flags);
   if (!plan) return std::unexpected(plan.error());
+  return StartPlanned(flags, std::move(*plan));
+}
+
+Result<std::unique_ptr<Picker>> Picker::StartWithoutEndpoints(const EppFlags& flags) {
+  EppFlags with_one = flags;
+  with_one.engines = {"http://127.0.0.1:1"};
+  Result<PickerPlan> plan = PlanPicker(with_one);
+  if (!plan) return std::unexpected(plan.error());
+  plan->config.engines.clear();
+  return StartPlanned(flags, std::move(*plan));
+}
+
+Result<std::unique_ptr<Picker>> Picker::StartPlanned(const EppFlags& flags, PickerPlan plan) {
   auto impl = std::make_unique<Impl>();
   Impl& picker = *impl;
   impl->flags = flags;
-  impl->settings = plan->settings;
+  impl->settings = plan.settings;
   if (auto opened = impl->OpenTls(); !opened) return std::unexpected(opened.error());
-  const BrainOptions options{.watches_endpoints_file = plan->watches_endpoints_file,
-                             .signals = plan->settings,
+  const BrainOptions options{.watches_endpoints_file = plan.watches_endpoints_file,
+                             .signals = plan.settings,
                              .pool_name = flags.pool_name.empty() ? "epp" : flags.pool_name,
                              .pool_namespace = PoolNamespace(flags),
-                             .metrics_staleness = flags.metrics_staleness_threshold};
-  auto brain = Brain::Create(plan->config, std::move(plan->chosen), options, [&picker] {
-    NamedStats stats;
-    if (picker.server != nullptr) stats.emplace_back("ext_proc", Shown(picker.server->Stats()));
-    if (picker.health != nullptr) stats.emplace_back("health", Shown(picker.health->Stats()));
-    return stats;
-  });
+                             .metrics_staleness = flags.metrics_staleness_threshold,
+                             .error_codes = intake::RequestMetrics::ErrorCodes::kLlmd,
+                             .shows_older_names = true};
+  auto brain = Brain::Create(plan.config, std::move(plan.chosen), options, nullptr);
   if (!brain) return std::unexpected(brain.error());
   impl->brain = std::move(*brain);
   if (auto opened = impl->brain->Open([&picker] { return picker.OpenServers(); }); !opened) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "app/epp_flags.h"
+#include "app/picker_plan.h"
 #include "core/result.h"
 #include "telemetry/metrics.h"
 
@@ -21,6 +22,8 @@ class Picker {
   // each has been tried once. The error has a line for each mistake, with the flag, the file's line
   // or the capability that is missing.
   static Result<std::unique_ptr<Picker>> Start(const EppFlags& flags);
+  // The same with nobody to pick: for the reference of metrics.
+  static Result<std::unique_ptr<Picker>> StartWithoutEndpoints(const EppFlags& flags);
   ~Picker();
 
   uint16_t port() const;         // ext_proc
@@ -34,6 +37,7 @@ class Picker {
 
  private:
   struct Impl;
+  static Result<std::unique_ptr<Picker>> StartPlanned(const EppFlags& flags, PickerPlan plan);
   explicit Picker(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };

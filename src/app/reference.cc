@@ -261,18 +261,59 @@ std::string OtherTypesPart(const sched::Registry& registry) {
 // --- metrics
 
 std::string MetricTable(std::span<const telemetry::Registry::Row> rows,
-                        bool (*is_wanted)(std::string_view)) {
+                        bool (*is_wanted)(const telemetry::Registry::Row&)) {
   std::vector<std::vector<std::string>> cells;
   for (const auto& row : rows) {
-    if (is_wanted(row.name)) {
+    if (is_wanted(row)) {
       cells.push_back({Code(row.name), Prose(row.type), Prose(row.labels), Prose(row.help)});
     }
   }
   return cells.empty() ? "" : Table({"Name", "Type", "Labels", "What it counts"}, cells) + "\n";
 }
 
-bool IsShared(std::string_view name) { return name.starts_with("llm_d_"); }
-bool IsOwn(std::string_view name) { return !IsShared(name); }
+using MetricRow = telemetry::Registry::Row;
+bool IsShared(const MetricRow& row) {
+  return row.twin_of.empty() && row.name.starts_with("llm_d_");
+}
+bool IsOwn(const MetricRow& row) { return row.twin_of.empty() && !row.name.starts_with("llm_d_"); }
+
+std::string OlderNamesTable(std::span<const MetricRow> rows) {
+  std::vector<std::vector<std::string>> cells;
+  for (const MetricRow& row : rows) {
+    if (row.twin_of.empty()) continue;
+    cells.push_back({Code(row.name), Prose(row.labels), Code(row.twin_of)});
+  }
+  return cells.empty() ? "" : Table({"Name", "Labels", "Shows"}, cells) + "\n";
+}
+
+// Metrics of llm-d whose machinery is not here, under either generation's names.
+constexpr std::pair<std::string_view, std::string_view> kMissingMetrics[] = {
+    {"flow_control_*", "flow control"},
+    {"model_rewrite_decisions_total", "InferenceModelRewrite objects of Kubernetes"},
+    {"request_predicted_*, request_*_prediction_duration_seconds, request_slo_violation_total, "
+     "inference_request_metric",
+     "latency prediction"},
+    {"kv_cache_index_*, kv_cache_events_*", "KV events"},
+    {"pd_decision_total, disagg_decision_total, disaggregatedset_*",
+     "prefill/decode disaggregation"},
+    {"encoder_cache_*", "an encoder cache index"},
+    {"program_aware_*", "the program-aware-fairness policy"},
+    {"plugin_data_scope_violations_total", "nothing: plugins cannot reach each other's data"},
+};
+
+std::string MissingMetricsTable() {
+  std::vector<std::vector<std::string>> cells;
+  for (const auto& [names, capability] : kMissingMetrics) {
+    std::string codes;
+    for (std::string_view rest = names; !rest.empty();) {
+      const size_t end = std::min(rest.find(", "), rest.size());
+      codes += (codes.empty() ? "" : ", ") + Code("llm_d_epp_" + std::string(rest.substr(0, end)));
+      rest.remove_prefix(std::min(rest.size(), end + 2));
+    }
+    cells.push_back({codes, std::string(capability)});
+  }
+  return Table({"Names", "Come with"}, cells) + "\n";
+}
 
 }  // namespace
 
@@ -368,7 +409,18 @@ std::string MetricsPage(std::span<const telemetry::Registry::Row> rows) {
         "these.\n\n" +
         shared;
   }
+  const std::string older = OlderNamesTable(rows);
+  if (!older.empty()) {
+    out +=
+        "## Their older names\n\n`penstock epp` shows these too, from the same series. What their "
+        "labels do not tell apart is added up.\n\n" +
+        older;
+  }
   out += "## Penstock's own\n\n" + MetricTable(rows, IsOwn);
+  out +=
+      "## Not there\n\nNames of llm-d without what they would measure are not shown, not even as "
+      "zeros.\n\n" +
+      MissingMetricsTable();
   while (out.ends_with("\n\n")) out.pop_back();
   return out;
 }

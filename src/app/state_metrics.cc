@@ -15,17 +15,37 @@
 namespace penstock::app {
 namespace {
 
-constexpr std::string_view kPool = "default";  // the value of llm-d's label for the pool's name
-constexpr size_t kMaxSeries = 20'000;          // of families with one series an endpoint
+constexpr size_t kMaxSeries = 20'000;  // of families with one series an endpoint
+constexpr std::string_view kLedger = "inflight-load-producer";
 
 struct Spread {
   double mean = 0;
   double deviation = 0;
 };
 
-Spread SpreadOf(const model::PoolSnapshot& pool, const std::atomic<float>* column) {
+// Healthy endpoints that were heard of within `staleness`.
+Mask FreshOf(const model::PoolSnapshot& pool, const model::LiveColumns& live, Time now,
+             Duration staleness) {
+  Mask fresh = pool.healthy;
+  if (staleness == Duration::max()) return fresh;
+  fresh.Keep([&](size_t i) {
+    const int64_t at = live.scraped_at_nanos[pool.slots[i]].load(std::memory_order_relaxed);
+    return at != 0 && now - FromNanos(at) <= staleness;
+  });
+  return fresh;
+}
+
+std::string LedgerOf(const sched::Scheduler& scheduler) {
+  for (const sched::Plugin* plugin : scheduler.Instances()) {
+    if (plugin->type() == kLedger) return plugin->name();
+  }
+  return std::string(kLedger);
+}
+
+Spread SpreadOf(const model::PoolSnapshot& pool, const Mask& fresh,
+                const std::atomic<float>* column) {
   double sum = 0, squares = 0, count = 0;
-  pool.healthy.ForEach([&](size_t i) {
+  fresh.ForEach([&](size_t i) {
     const double value = column[pool.slots[i]].load(std::memory_order_relaxed);
     sum += value;
     squares += value * value;
@@ -63,6 +83,7 @@ double OpenDescriptors() {
 
 StateMetrics::StateMetrics(telemetry::Registry& r, StateSources sources)
     : sources_(std::move(sources)),
+      producer_(LedgerOf(sources_.director.scheduler())),
       kv_mean_(r.AddGaugeFamily("llm_d_epp_average_kv_cache_utilization",
                                 "Mean share of used KV blocks over healthy endpoints.", {"name"})),
       kv_deviation_(r.AddGaugeFamily("llm_d_epp_std_dev_kv_cache_utilization",
@@ -136,7 +157,7 @@ StateMetrics::StateMetrics(telemetry::Registry& r, StateSources sources)
       open_descriptors_(r.AddGauge("process_open_fds", "Open file descriptors.")),
       max_descriptors_(r.AddGauge("process_max_fds", "Limit of open file descriptors.")) {
   r.AddGaugeFamily("llm_d_epp_info", "Always 1; which program this is.", {"commit", "build_ref"})
-      .With({"", sources_.version})
+      .With({PENSTOCK_COMMIT, sources_.version})
       .Set(1);
   r.AddGauge("process_start_time_seconds", "Start of the process, in seconds since 1970.")
       .Set(static_cast<double>(std::time(nullptr)));
@@ -146,21 +167,27 @@ StateMetrics::StateMetrics(telemetry::Registry& r, StateSources sources)
 void StateMetrics::Refresh() {
   MutexLock lock(mutex_);
   const auto pool = sources_.director.fleet().snapshot().Get();
-  const model::LiveColumns& live = sources_.director.fleet().live();
-  const Spread kv = SpreadOf(*pool, live.kv_usage.get());
-  const Spread waiting = SpreadOf(*pool, live.waiting.get());
-  const Spread running = SpreadOf(*pool, live.running.get());
-  kv_mean_.With({kPool}).Set(kv.mean);
-  kv_deviation_.With({kPool}).Set(kv.deviation);
-  queue_mean_.With({kPool}).Set(waiting.mean);
-  queue_deviation_.With({kPool}).Set(waiting.deviation);
-  running_mean_.With({kPool}).Set(running.mean);
-  running_deviation_.With({kPool}).Set(running.deviation);
-  ready_endpoints_.With({kPool}).Set(static_cast<double>(pool->healthy.Count()));
+  RefreshPool(*pool);
   RefreshEndpoints(*pool);
   RefreshPlugins();
   RefreshServers();
   RefreshProcess();
+}
+
+void StateMetrics::RefreshPool(const model::PoolSnapshot& pool) {
+  const model::LiveColumns& live = sources_.director.fleet().live();
+  const Mask fresh = FreshOf(pool, live, sources_.now(), sources_.metrics_staleness);
+  const Spread kv = SpreadOf(pool, fresh, live.kv_usage.get());
+  const Spread waiting = SpreadOf(pool, fresh, live.waiting.get());
+  const Spread running = SpreadOf(pool, fresh, live.running.get());
+  const std::string& name = sources_.pool_name;
+  kv_mean_.With({name}).Set(kv.mean);
+  kv_deviation_.With({name}).Set(kv.deviation);
+  queue_mean_.With({name}).Set(waiting.mean);
+  queue_deviation_.With({name}).Set(waiting.deviation);
+  running_mean_.With({name}).Set(running.mean);
+  running_deviation_.With({name}).Set(running.deviation);
+  ready_endpoints_.With({name}).Set(static_cast<double>(fresh.Count()));
 }
 
 void StateMetrics::RefreshEndpoints(const model::PoolSnapshot& pool) {
@@ -169,23 +196,29 @@ void StateMetrics::RefreshEndpoints(const model::PoolSnapshot& pool) {
   for (size_t i = 0; i < pool.endpoints.size(); ++i) {
     const std::string& name = pool.endpoints[i].spec.name;
     const uint32_t slot = pool.slots[i];
-    endpoint_queue_.With({kPool, name}).Set(live.waiting[slot].load(std::memory_order_relaxed));
+    const auto [space, own] = model::NamespaceAndName(name, sources_.pool_namespace);
+    endpoint_queue_.With({sources_.pool_name, name})
+        .Set(live.waiting[slot].load(std::memory_order_relaxed));
     endpoint_healthy_.With({name}).Set(pool.healthy.Test(i) ? 1 : 0);
-    in_flight_requests_.With({name, "default", "inflight-load-producer", "", "0"})
+    in_flight_requests_.With({own, space, producer_, "", "0"})
         .Set(static_cast<double>(live.in_flight_requests[slot].load(std::memory_order_relaxed)));
-    in_flight_tokens_.With({name, "default", "inflight-load-producer", "", "0"})
+    in_flight_tokens_.With({own, space, producer_, "", "0"})
         .Set(static_cast<double>(live.in_flight_tokens[slot].load(std::memory_order_relaxed)));
     shown.push_back(name);
   }
   std::sort(shown.begin(), shown.end());
   for (const std::string& name : shown_endpoints_) {
-    if (std::binary_search(shown.begin(), shown.end(), name)) continue;
-    endpoint_queue_.Remove({kPool, name});
-    endpoint_healthy_.Remove({name});
-    in_flight_requests_.Remove({name, "default", "inflight-load-producer", "", "0"});
-    in_flight_tokens_.Remove({name, "default", "inflight-load-producer", "", "0"});
+    if (!std::binary_search(shown.begin(), shown.end(), name)) RemoveEndpoint(name);
   }
   shown_endpoints_ = std::move(shown);
+}
+
+void StateMetrics::RemoveEndpoint(const std::string& name) {
+  const auto [space, own] = model::NamespaceAndName(name, sources_.pool_namespace);
+  endpoint_queue_.Remove({sources_.pool_name, name});
+  endpoint_healthy_.Remove({name});
+  in_flight_requests_.Remove({own, space, producer_, "", "0"});
+  in_flight_tokens_.Remove({own, space, producer_, "", "0"});
 }
 
 void StateMetrics::RefreshPlugins() {

@@ -6,6 +6,7 @@
 // SOURCE: llm-d-router docs/metrics.md (names); Prometheus client conventions (process_*).
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -14,6 +15,7 @@
 #include <vector>
 
 #include "core/mutex.h"
+#include "core/time.h"
 #include "director/director.h"
 #include "http/server.h"
 #include "recording/recorder.h"
@@ -27,6 +29,13 @@ struct StateSources {
   std::function<std::vector<std::pair<std::string_view, http::ServerStats>>()> servers;
   std::string version;
   const recording::Recorder* recorder = nullptr;  // null: none
+  std::string pool_name = "default";
+  std::string pool_namespace = "default";  // of endpoints whose names have none
+  // An endpoint that was heard of longer ago does not count in the pool's figures.
+  Duration metrics_staleness = Duration::max();
+  std::function<Time()> now = [] {
+    return Time(std::chrono::steady_clock::now().time_since_epoch());
+  };
 };
 
 class StateMetrics {
@@ -37,12 +46,15 @@ class StateMetrics {
   void Refresh() EXCLUDES_LOCK(mutex_);
 
  private:
+  void RefreshPool(const model::PoolSnapshot& pool);
   void RefreshEndpoints(const model::PoolSnapshot& pool) REQUIRES_LOCK(mutex_);
+  void RemoveEndpoint(const std::string& name);
   void RefreshPlugins();
   void RefreshServers();
   void RefreshProcess();
 
   StateSources sources_;
+  const std::string producer_;  // name of the plugin that keeps ledgers
   telemetry::Family<telemetry::Gauge>& kv_mean_;
   telemetry::Family<telemetry::Gauge>& kv_deviation_;
   telemetry::Family<telemetry::Gauge>& queue_mean_;

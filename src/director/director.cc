@@ -208,6 +208,9 @@ Lane::Lane(Director& director, uint64_t seed) : director_(director), random_(see
 Arrival Lane::Arrive(model::Request request, Time now, int64_t unix_micros) {
   sched::RequestContext context;
   context.request = std::move(request);
+  if (arrivals_++ % DirectorOptions::kMeasureEvery == 0) {
+    context.stopwatch = director_.options_.stopwatch;
+  }
   director_.scheduler_->Prepare(context, now);
   Journal* const journal = director_.fleet_.journal();
   std::string described;

@@ -154,6 +154,7 @@ class Lane {
 
   Director& director_;
   uint32_t journal_number_ = 0;
+  uint32_t arrivals_ = 0;
   Random random_;
   SnapshotCell<model::PoolSnapshot>::Reader pool_;
   model::EndpointColumns columns_;
@@ -169,6 +170,10 @@ struct DirectorOptions {
   size_t decision_log_bytes = 32u << 20;
   // Called with each finished record, from the loop that ended it. May be empty.
   std::function<void(const DecisionRecord&, Time)> on_record;
+  // Measures the plugins' work for the first of every kMeasureEvery requests of a lane. May be
+  // null; else it outlives the director.
+  sched::Stopwatch* stopwatch = nullptr;
+  static constexpr uint32_t kMeasureEvery = 16;
 };
 
 class Director : public FleetObserver {

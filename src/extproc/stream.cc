@@ -13,6 +13,7 @@ namespace penstock::extproc {
 namespace {
 
 constexpr std::string_view kDroppedReason = "x-llm-d-request-dropped-reason";
+constexpr Duration kWarnEvery = seconds(1);
 constexpr uint64_t kSmallBody = 64 << 10;  // budgets are charged in steps of this
 
 std::string_view NameOf(int status) {
@@ -52,9 +53,21 @@ int ParseStatus(std::string_view text) {
 
 }  // namespace
 
-Stream::Stream(LoopPart& part, grpc::Call& call) : part_(part), call_(call) {}
+Stream::Stream(LoopPart& part, grpc::Call& call)
+    : part_(part), call_(call), opened_(part.loop.Now()) {
+  part_.shared.streams.OnBegin();
+}
 
-Stream::~Stream() { FreeBody(); }
+Stream::~Stream() {
+  FreeBody();
+  StreamMetrics& streams = part_.shared.streams;
+  if (streams.counts_streams()) streams.OnEnd(status_, part_.loop.Now() - opened_);
+}
+
+void Stream::Finish(grpc::Status status, std::string_view message) {
+  status_ = status;
+  call_.Finish(status, message);
+}
 
 void Stream::FreeBody() {
   is_forwarding_ = false;
@@ -70,31 +83,47 @@ std::string_view Stream::Header(std::string_view name) const {
 }
 
 void Stream::Fail(grpc::Status status, std::string_view message) {
-  part_.shared.bad_streams.fetch_add(1, std::memory_order_relaxed);
-  telemetry::log::Warn(
-      "an ext_proc stream is ended",
-      {{"request_id", request_id_}, {"status", grpc::StatusName(status)}, {"reason", message}});
+  part_.shared.streams.bad_streams.Add();
+  WarnOfEnd(status, message);
   phase_ = Phase::kOver;
+  intake::RequestLabels labels;
   if (follower_ != nullptr) {
     follower_->OnEnd(director::EndKind::kClientGone, follower_->status(), message,
                      part_.loop.Now());
+    labels = follower_->series().labels();
   }
+  part_.shared.metrics.OnError(labels, "Unknown");
   FreeBody();
-  call_.Finish(status, message);
+  Finish(status, message);
 }
 
-void Stream::Refuse(int status, std::string_view name, std::string_view message,
-                    std::string_view dropped_reason) {
+// An Envoy that is set up wrongly sends nothing but such streams.
+void Stream::WarnOfEnd(grpc::Status status, std::string_view message) {
+  const int64_t now = ToNanos(part_.loop.Now());
+  int64_t before = part_.shared.warned_at_nanos.load(std::memory_order_relaxed);
+  if (before != 0 && now - before < kWarnEvery.count()) return;
+  if (!part_.shared.warned_at_nanos.compare_exchange_strong(before, now)) return;
+  telemetry::log::Warn(
+      "an ext_proc stream is ended; more like it are only counted for a second",
+      {{"request_id", request_id_}, {"status", grpc::StatusName(status)}, {"reason", message}});
+}
+
+void Stream::Refuse(int status, std::string_view message, std::string_view dropped_reason) {
   phase_ = Phase::kOver;
   FreeBody();
-  const std::string body = fmt::format("inference error: {} - {}", name, message);
+  const std::string body = fmt::format("inference error: {} - {}", NameOf(status), message);
   std::vector<extproc::Header> headers;
   if (!dropped_reason.empty()) headers.push_back({kDroppedReason, dropped_reason});
   if (status == 429 || status == 503) headers.push_back({"retry-after", "1"});
   part_.out.clear();
   AppendImmediate(status, headers, body, &part_.out);
   call_.Send(part_.out);
-  call_.Finish(grpc::Status::kOk);
+  Finish(grpc::Status::kOk);
+}
+
+void Stream::RefuseUnread(int status, std::string_view message, std::string_view dropped_reason) {
+  part_.shared.metrics.OnError({}, NameOf(status));
+  Refuse(status, message, dropped_reason);
 }
 
 bool Stream::CheckModes(const Incoming& incoming) {
@@ -123,17 +152,34 @@ void Stream::OnMessage(std::string_view message) {
     return Fail(grpc::Status::kInvalidArgument, "a message is no ProcessingRequest");
   }
   if (!CheckModes(incoming)) return;
-  const bool is_request = incoming.side == Side::kRequest;
-  switch (incoming.kind) {
-    case Incoming::Kind::kHeaders:
-      return is_request ? OnRequestHeaders(incoming) : OnResponseHeaders(incoming);
-    case Incoming::Kind::kBody:
-      return is_request ? OnRequestBody(incoming) : OnResponseBody(incoming);
-    case Incoming::Kind::kTrailers:
-      return is_request ? OnRequestTrailers() : OnResponseTrailers();
-    case Incoming::Kind::kNone:
-      return Fail(grpc::Status::kInvalidArgument, "a ProcessingRequest says nothing");
+  if (incoming.kind == Incoming::Kind::kNone) {
+    return Fail(grpc::Status::kInvalidArgument, "a ProcessingRequest says nothing");
   }
+  incoming.side == Side::kRequest ? OnRequestMessage(incoming) : OnResponseMessage(incoming);
+}
+
+void Stream::OnRequestMessage(const Incoming& incoming) {
+  if (incoming.kind == Incoming::Kind::kHeaders) return OnRequestHeaders(incoming);
+  if (incoming.kind == Incoming::Kind::kBody) return OnRequestBody(incoming);
+  OnRequestTrailers();
+}
+
+void Stream::OnResponseMessage(const Incoming& incoming) {
+  const Time before = part_.loop.Now();
+  if (phase_ == Phase::kForwarded) answer_began_ = before;
+  if (incoming.kind == Incoming::Kind::kHeaders) {
+    OnResponseHeaders(incoming);
+  } else if (incoming.kind == Incoming::Kind::kBody) {
+    OnResponseBody(incoming);
+  } else {
+    OnResponseTrailers();
+  }
+  const Time now = part_.loop.Now();
+  answer_work_ += now - before;
+  if (follower_ == nullptr) return;
+  if (follower_->flight().record().end != director::EndKind::kComplete) return;
+  part_.shared.streams.answer_seconds.Observe(
+      ToSeconds(follower_->is_event_stream() ? answer_work_ : now - answer_began_));
 }
 
 // --- the request
@@ -184,15 +230,13 @@ void Stream::OnRequestBody(const Incoming& incoming) {
   const Options& options = part_.shared.options;
   if (size > options.max_body_bytes) {
     part_.shared.metrics.OnClientError("body_too_large");
-    return Refuse(413, NameOf(413),
-                  fmt::format("the request body is larger than {} bytes", options.max_body_bytes),
-                  "");
+    return RefuseUnread(
+        413, fmt::format("the request body is larger than {} bytes", options.max_body_bytes), "");
   }
   if (size > charged_) {
     const uint64_t step = std::max(size - charged_, std::max(kSmallBody, charged_));
     if (!part_.shared.bodies.TryTake(step)) {
-      part_.shared.metrics.OnError("", "", "no_memory");
-      return Refuse(503, NameOf(503), "no memory is left for request bodies", "rejected-saturated");
+      return RefuseUnread(503, "no memory is left for request bodies", "rejected-saturated");
     }
     charged_ += step;
   }
@@ -218,12 +262,12 @@ void Stream::Decide() {
   if (Header(":method") == "POST") route = part_.shared.options.parsers.Find(path);
   if (!route) {
     part_.shared.metrics.OnClientError("no_parser");
-    return Refuse(400, NameOf(400), fmt::format("no parser reads the path {}", path), "");
+    return RefuseUnread(400, fmt::format("no parser reads the path {}", path), "");
   }
   auto read = part_.reader.Read(*route, request_id_, headers_, body_);
   if (!read) {
     part_.shared.metrics.OnClientError(read.error().code);
-    return Refuse(read.error().status, NameOf(read.error().status), read.error().message, "");
+    return RefuseUnread(read.error().status, read.error().message, "");
   }
   read->request.subset = subset_;
   splices_ = read->edits.Splices();
@@ -231,7 +275,7 @@ void Stream::Decide() {
                                               part_.series, received_, part_.loop);
   if (admission.follower == nullptr) {
     const director::Rejection& rejection = admission.rejection;
-    return Refuse(rejection.status, NameOf(rejection.status), rejection.message,
+    return Refuse(rejection.status, rejection.message,
                   rejection.status == 503   ? "rejected-no-endpoints"
                   : rejection.status == 429 ? "rejected-saturated"
                                             : "");
@@ -392,7 +436,7 @@ void Stream::SendPieces(Side side, std::string_view piece, bool is_last) {
 
 void Stream::OnHalfClose() {
   OnCancel();
-  call_.Finish(grpc::Status::kOk);
+  Finish(grpc::Status::kOk);
 }
 
 void Stream::OnCancel() {

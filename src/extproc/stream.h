@@ -26,6 +26,7 @@
 
 #include "core/byte_budget.h"
 #include "extproc/messages.h"
+#include "extproc/stream_metrics.h"
 #include "grpc/server.h"
 #include "intake/follower.h"
 #include "intake/request_metrics.h"
@@ -46,7 +47,8 @@ struct Shared {
   intake::RequestMetrics& metrics;
   ByteBudget& bodies;  // of all requests that are held back
   Options options;
-  std::atomic<uint64_t> bad_streams{0};  // that ended because of what Envoy sent
+  StreamMetrics& streams;
+  std::atomic<int64_t> warned_at_nanos{0};  // of a stream that was ended
 };
 
 // What the streams of one loop share.
@@ -90,6 +92,12 @@ class Stream final : public grpc::CallListener {
   void OnResponseTrailers();
   void EndAnswer();
 
+  void OnRequestMessage(const Incoming& incoming);
+  void OnResponseMessage(const Incoming& incoming);
+  // Says so in the log, at most once a second among all streams.
+  void WarnOfEnd(grpc::Status status, std::string_view message);
+  void Finish(grpc::Status status, std::string_view message = {});
+
   // Refuses modes that are not spoken here.
   bool CheckModes(const Incoming& incoming);
   void NoteSubset(const Incoming& incoming);
@@ -98,8 +106,9 @@ class Stream final : public grpc::CallListener {
   // As much of the body as Envoy takes.
   void ForwardBody();
   void SendPieces(Side side, std::string_view piece, bool is_last);
-  void Refuse(int status, std::string_view name, std::string_view message,
-              std::string_view dropped_reason);
+  void Refuse(int status, std::string_view message, std::string_view dropped_reason);
+  // The same for a request that was not given to the brain, which counts its own refusals.
+  void RefuseUnread(int status, std::string_view message, std::string_view dropped_reason);
   // Ends the stream because of what Envoy sent.
   void Fail(grpc::Status status, std::string_view message);
   void FreeBody();
@@ -108,7 +117,11 @@ class Stream final : public grpc::CallListener {
   LoopPart& part_;
   grpc::Call& call_;
   Phase phase_ = Phase::kBegin;
+  const Time opened_;
+  grpc::Status status_ = grpc::Status::kCancelled;  // unless it is finished
   Time received_;
+  Time answer_began_;
+  Duration answer_work_{};
   std::string head_;                        // text of the headers
   std::vector<model::HeaderView> headers_;  // views of it, the last one first
   std::string request_id_;

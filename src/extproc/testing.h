@@ -238,9 +238,12 @@ struct Rig {
         fleet,
         sched::Scheduler::Create(*sched::BuiltinPolicy(policy), plugins::Builtins(), &diagnostics),
         director::DirectorOptions{});
-    metrics = std::make_unique<intake::RequestMetrics>(registry,
-                                                       intake::RequestMetrics::PrefixProducer{});
-    shared.reset(new Shared{*director, *metrics, bodies, options});
+    using intake::RequestMetrics;
+    RequestMetrics::Options of_metrics;
+    of_metrics.error_codes = RequestMetrics::ErrorCodes::kLlmd;
+    metrics = std::make_unique<RequestMetrics>(registry, of_metrics);
+    streams = std::make_unique<StreamMetrics>(registry, StreamMetrics::Streams::kCounted);
+    shared.reset(new Shared{*director, *metrics, bodies, options, *streams});
     part = std::make_unique<LoopPart>(loop, *shared, 1);
   }
   int64_t InFlight() const {
@@ -258,6 +261,7 @@ struct Rig {
   ByteBudget bodies;
   std::unique_ptr<director::Director> director;
   std::unique_ptr<intake::RequestMetrics> metrics;
+  std::unique_ptr<StreamMetrics> streams;
   std::unique_ptr<Shared> shared;
   std::unique_ptr<LoopPart> part;
 };

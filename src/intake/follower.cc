@@ -79,35 +79,42 @@ void Follower::OnEnd(director::EndKind kind, int status, std::string_view reason
              found.cached_tokens};
   }
   flight_->OnEnd(kind, status, reason, usage, now);
-  metrics_.OnEnd(series_, flight_->record(), response_bytes_);
+  metrics_.OnEnd(series_, flight_->record(), response_bytes_,
+                 is_event_stream_ || flight_->record().stream);
   if (telemetry::log::Enabled(telemetry::log::Level::kDebug)) LogEnd(flight_->record());
   if (kind == director::EndKind::kComplete && status < 400) return;
-  metrics_.OnError(series_, kind == director::EndKind::kComplete ? "ModelServerError"
-                                                                 : director::EndKindName(kind));
+  // An answer that is an error is one, also when nobody waits for its end.
+  const bool is_engines = kind == director::EndKind::kComplete ||
+                          (kind == director::EndKind::kClientGone && status_ >= 400);
+  metrics_.OnError(series_.labels(), is_engines ? "ModelServerError" : director::EndKindName(kind));
 }
 
 Admission Admit(IncomingRequest incoming, director::Lane& lane, RequestMetrics& metrics,
                 RequestMetrics::Cache& series, Time received, const net::Loop& loop) {
   const std::string model = incoming.request.model;
+  const std::string target = incoming.request.target_model;
   const api::Route route = incoming.route;
   const Time before = loop.Now();
   director::Arrival arrival = lane.Arrive(std::move(incoming.request), received, UnixMicros());
   const Duration took = loop.Now() - before;
   if (arrival.flight == nullptr) {
+    RequestLabels labels{model, target, incoming.fairness_id};
     // A model that no engine names may be a client's invention: it gets no series of its own.
     const std::shared_ptr<const model::PoolSnapshot> pool =
         lane.director().fleet().snapshot().Get();
-    const bool is_known = model.empty() || pool->Serving(model) != nullptr;
-    const std::string_view label = is_known ? std::string_view(model) : "unknown";
-    metrics.OnDecision(took, label, "", "");
-    metrics.OnError(label, incoming.fairness_id, arrival.rejection.code);
+    if (!metrics.trusts_model_names() && !target.empty() && pool->Serving(target) == nullptr) {
+      labels.model = labels.target_model = "unknown";
+    }
+    metrics.OnDecision(took, labels.target_model, "", "");
+    metrics.OnError(labels, arrival.rejection.code);
     return {nullptr, std::move(arrival.rejection)};
   }
   director::Flight& flight = *arrival.flight;
   flight.SetDecisionTime(took);
-  metrics.OnDecision(took, model, flight.target().name, std::to_string(flight.target().port));
+  RequestSeries& own = series.Find({model, target, incoming.fairness_id});
+  metrics.OnDecision(took, own.target_model, flight.target().name,
+                     std::to_string(flight.target().port));
   metrics.OnDispatch(flight.record().attempts.front(), loop.Now() - received);
-  RequestSeries& own = series.Find(model, incoming.fairness_id);
   own.requests.Add();
   return {std::make_unique<Follower>(std::move(arrival.flight), route, metrics, own), {}};
 }

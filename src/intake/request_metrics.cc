@@ -2,9 +2,11 @@
 
 #include <array>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "core/text.h"
+#include "model/endpoint.h"
 
 namespace penstock::intake {
 namespace {
@@ -37,6 +39,8 @@ constexpr std::array kHitRatio = {0., .1, .2, .3, .4, .5, .6, .7, .8, .9, 1.};
 constexpr std::array kHitBytes = {0.,    16.,   32.,   64.,   128.,   256.,   512.,
                                   1024., 2048., 4096., 8192., 16384., 32768., 65536.};
 constexpr double kBytesPerToken = 4;  // as upstream reckons
+constexpr size_t kMaxModels = 1000;
+constexpr size_t kMaxFairnessIds = 1000;
 constexpr size_t kMaxCachedSeries = 1000;
 // Fairness ids are the client's to invent, and a histogram is twenty lines or more of the page for
 // each: with 1,000 of them a scrape would be 40 MB.
@@ -46,6 +50,23 @@ constexpr std::string_view kPriority = "0";
 template <size_t N>
 std::span<const double> First(const std::array<double, N>& buckets, size_t count = N) {
   return std::span<const double>(buckets).first(count);
+}
+
+// llm-d's word for one of ours, its own for itself; "" for what is no error there.
+std::string_view LlmdCode(std::string_view code) {
+  static constexpr std::pair<std::string_view, std::string_view> kCodes[] = {
+      {"client_gone", ""},
+      {"engine_gone", "ModelServerError"},
+      {"timeout", "ModelServerError"},
+      {"no_endpoint", "ServiceUnavailable"},
+      {"saturated", "ResourceExhausted"},
+      {"model_not_found", "NotFound"},
+  };
+  for (const auto& [own, theirs] : kCodes) {
+    if (code == own) return theirs;
+  }
+  // Theirs are the ones that begin with a capital.
+  return !code.empty() && code[0] >= 'A' && code[0] <= 'Z' ? code : "Unknown";
 }
 
 std::vector<std::string> Labels() {
@@ -59,8 +80,11 @@ std::vector<std::string> LabelsAnd(std::string extra) {
 
 }  // namespace
 
-RequestMetrics::RequestMetrics(telemetry::Registry& r, const PrefixProducer& prefix_producer)
-    : requests_(
+RequestMetrics::RequestMetrics(telemetry::Registry& r, Options options)
+    : options_(std::move(options)),
+      models_(kMaxModels),
+      fairness_ids_(kMaxFairnessIds),
+      requests_(
           r.AddCounterFamily("llm_d_epp_request_total", "Requests received, by model.", Labels())),
       errors_(r.AddCounterFamily("llm_d_epp_request_error_total",
                                  "Requests that ended in an error, by code.",
@@ -122,50 +146,50 @@ RequestMetrics::RequestMetrics(telemetry::Registry& r, const PrefixProducer& pre
                                   {"reason"})),
       engine_failures_(r.AddCounterFamily("penstock_engine_failures_total",
                                           "Tries on an engine that failed, by kind.", {"kind"})) {
-  if (prefix_producer.name.empty()) return;
-  hit_ratio_ = &hit_ratio_family_.With({prefix_producer.name, prefix_producer.type});
-  hit_bytes_ = &hit_bytes_family_.With({prefix_producer.name, prefix_producer.type});
+  const auto& [name, type] = options_.prefix_producer;
+  if (name.empty()) return;
+  hit_ratio_ = &hit_ratio_family_.With({name, type});
+  hit_bytes_ = &hit_bytes_family_.With({name, type});
 }
 
 RequestMetrics::~RequestMetrics() = default;
 
-std::unique_ptr<RequestSeries> RequestMetrics::MakeSeries(std::string_view m, std::string_view f) {
+std::unique_ptr<RequestSeries> RequestMetrics::MakeSeries(const RequestLabels& labels) {
+  const std::string_view m = models_.Limit(labels.model);
+  const std::string_view t = models_.Limit(labels.target_model);
+  const std::string_view f = fairness_ids_.Limit(labels.fairness_id);
   const std::string_view p = kPriority;
   return std::unique_ptr<RequestSeries>(new RequestSeries{
-      std::string(m), std::string(f), requests_.With({m, m, f, p}), running_.With({m, m, f, p}),
-      duration_.With({m, m, f, p}), request_bytes_.With({m, m, f, p}),
-      response_bytes_.With({m, m, f, p}), input_tokens_.With({m, m, f, p}),
-      cached_tokens_.With({m, m, f, p}), output_tokens_.With({m, m, f, p}),
-      normalized_tpot_.With({m, m, f, p}), ttft_.With({m, m, f, p, "true"}),
-      ttft_.With({m, m, f, p, "false"}), tpot_.With({m, m, f, p}), itl_.With({m, m, f, p})});
+      std::string(m), std::string(t), std::string(f), requests_.With({m, t, f, p}),
+      running_.With({m, t, f, p}), duration_.With({m, t, f, p}), request_bytes_.With({m, t, f, p}),
+      response_bytes_.With({m, t, f, p}), input_tokens_.With({m, t, f, p}),
+      cached_tokens_.With({m, t, f, p}), output_tokens_.With({m, t, f, p}),
+      normalized_tpot_.With({m, t, f, p}), ttft_.With({m, t, f, p, "true"}),
+      ttft_.With({m, t, f, p, "false"}), tpot_.With({m, t, f, p}), itl_.With({m, t, f, p})});
 }
 
-RequestSeries& RequestMetrics::Cache::Find(std::string_view model, std::string_view fairness_id) {
-  model = Utf8Prefix(model, telemetry::kMaxLabelBytes);
-  fairness_id = Utf8Prefix(fairness_id, telemetry::kMaxLabelBytes);
-  key_.assign(model).push_back('\0');
-  key_.append(fairness_id);
-  auto it = series_.find(key_);
-  if (it == series_.end()) {
-    if (series_.size() >= kMaxCachedSeries) {
-      key_.assign("other").push_back('\0');
-      key_.append("other");
-      model = fairness_id = "other";
-      it = series_.find(key_);
-      if (it != series_.end()) return *it->second;
-    }
-    it = series_.emplace(key_, metrics_.MakeSeries(model, fairness_id)).first;
+RequestSeries& RequestMetrics::Cache::Find(const RequestLabels& labels) {
+  key_.clear();
+  for (const std::string_view part : {labels.model, labels.target_model, labels.fairness_id}) {
+    key_.append(Utf8Prefix(part, telemetry::kMaxLabelBytes)).push_back('\0');
   }
-  return *it->second;
+  const auto it = series_.find(key_);
+  if (it != series_.end()) return *it->second;
+  if (series_.size() < kMaxCachedSeries) {
+    return *series_.emplace(key_, metrics_.MakeSeries(labels)).first->second;
+  }
+  if (other_ == nullptr) other_ = metrics_.MakeSeries({"other", "other", "other"});
+  return *other_;
 }
 
 void RequestMetrics::OnEnd(RequestSeries& series, const director::DecisionRecord& record,
-                           uint64_t response_bytes) {
+                           uint64_t response_bytes, bool is_streamed) {
   series.duration.Observe(record.e2e_s);
   series.request_bytes.Observe(static_cast<double>(record.body_bytes));
   series.response_bytes.Observe(static_cast<double>(response_bytes));
-  if (record.ttft_s >= 0)
-    (record.stream ? series.ttft_streaming : series.ttft_unary).Observe(record.ttft_s);
+  if (record.ttft_s >= 0) {
+    (is_streamed ? series.ttft_streaming : series.ttft_unary).Observe(record.ttft_s);
+  }
   if (!record.usage_known) return;
   const auto output = static_cast<double>(record.output_tokens);
   if (record.reported_input_tokens > 0) {
@@ -176,14 +200,18 @@ void RequestMetrics::OnEnd(RequestSeries& series, const director::DecisionRecord
     series.output_tokens.Observe(output);
     series.normalized_tpot.Observe(record.e2e_s / output);
   }
-  if (record.stream && record.output_tokens > 1 && record.ttft_s >= 0) {
+  if (is_streamed && record.output_tokens > 1 && record.ttft_s >= 0) {
     series.tpot.Observe((record.e2e_s - record.ttft_s) / (output - 1));
   }
 }
 
-void RequestMetrics::OnError(std::string_view model, std::string_view fairness_id,
-                             std::string_view code) {
-  errors_.With({model, model, fairness_id, kPriority, code}).Add();
+void RequestMetrics::OnError(const RequestLabels& labels, std::string_view code) {
+  if (options_.error_codes == ErrorCodes::kLlmd) code = LlmdCode(code);
+  if (code.empty()) return;
+  errors_
+      .With({models_.Limit(labels.model), models_.Limit(labels.target_model),
+             fairness_ids_.Limit(labels.fairness_id), kPriority, code})
+      .Add();
 }
 
 void RequestMetrics::OnDispatch(const director::Attempt& attempt, Duration since_received) {
@@ -193,11 +221,16 @@ void RequestMetrics::OnDispatch(const director::Attempt& attempt, Duration since
   hit_bytes_->Observe(attempt.hit_blocks * kBytesPerToken * attempt.block_size_tokens);
 }
 
-void RequestMetrics::OnDecision(Duration took, std::string_view model, std::string_view endpoint,
-                                std::string_view port) {
+void RequestMetrics::OnDecision(Duration took, std::string_view target_model,
+                                std::string_view endpoint, std::string_view port) {
   decision_seconds_.Observe(ToSeconds(took));
-  attempts_.With({endpoint.empty() ? "failure" : "success", model, endpoint, "default", port})
-      .Add();
+  const std::string_view model = models_.Limit(target_model);
+  if (endpoint.empty()) {
+    attempts_.With({"failure", model, "", "", ""}).Add();
+    return;
+  }
+  const auto [space, name] = model::NamespaceAndName(endpoint, options_.pool_namespace);
+  attempts_.With({"success", model, name, space, port}).Add();
 }
 
 }  // namespace penstock::intake

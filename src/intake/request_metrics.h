@@ -1,6 +1,10 @@
 // The metrics of requests that go through the gateway, in llm-d's names (llm_d_epp_*), and those
 // that only Penstock has (penstock_*).
 //
+// Clients choose names of models and fairness ids, so that both are bounded: the first 1,000 of
+// each are shown as they are, later ones as "other"; of their combinations the first 1,000 (of
+// histograms the first 200) have series of their own.
+//
 // THREADS: all methods from any thread.
 // SOURCE: spec endpoint-picker 9.1 (names, labels, buckets).
 #pragma once
@@ -13,14 +17,24 @@
 
 #include "core/time.h"
 #include "director/decisions.h"
+#include "telemetry/label_limiter.h"
 #include "telemetry/metrics.h"
 
 namespace penstock::intake {
 
-// The series of one (model, fairness id) pair; references stay valid for ever.
+// Whose request it is, in metrics.
+struct RequestLabels {
+  std::string_view model;
+  std::string_view target_model;
+  std::string_view fairness_id;
+};
+
+// The series of one combination; references stay valid for ever.
 struct RequestSeries {
   std::string model;
+  std::string target_model;
   std::string fairness_id;
+  RequestLabels labels() const { return {model, target_model, fairness_id}; }
   telemetry::Counter& requests;
   telemetry::Gauge& running;
   telemetry::Histogram& duration;
@@ -42,41 +56,55 @@ class RequestMetrics {
   struct PrefixProducer {
     std::string name, type;
   };
-  RequestMetrics(telemetry::Registry& registry, const PrefixProducer& prefix_producer);
+  enum class ErrorCodes : uint8_t {
+    kOwn,   // what Penstock calls it: "no_endpoint", "timeout"
+    kLlmd,  // ModelServerError, or llm-d's internal code; a client that goes away is no error
+  };
+  struct Options {
+    PrefixProducer prefix_producer;
+    ErrorCodes error_codes = ErrorCodes::kOwn;
+    std::string pool_namespace = "default";  // of endpoints whose names have none
+    // Whether a refused request's model is shown though no engine names it: where engines are not
+    // asked for their models.
+    bool trusts_model_names = false;
+  };
+  RequestMetrics(telemetry::Registry& registry, Options options);
   ~RequestMetrics();
 
   // A loop's own cache over Series(): no lock after the first request of a model. Bounded.
   class Cache {
    public:
     explicit Cache(RequestMetrics& metrics) : metrics_(metrics) {}
-    RequestSeries& Find(std::string_view model, std::string_view fairness_id);
+    RequestSeries& Find(const RequestLabels& labels);
 
    private:
     RequestMetrics& metrics_;
     std::string key_;
     std::unordered_map<std::string, std::unique_ptr<RequestSeries>> series_;
+    std::unique_ptr<RequestSeries> other_;  // when there are too many
   };
 
-  // At the end of a request that was dispatched or rejected after its body was read.
-  void OnEnd(RequestSeries& series, const director::DecisionRecord& record,
-             uint64_t response_bytes);
-  // One more error under `code` (a short word); `model` may be "".
-  void OnError(std::string_view model, std::string_view fairness_id, std::string_view code);
-  void OnError(const RequestSeries& series, std::string_view code) {
-    OnError(series.model, series.fairness_id, code);
-  }
+  // At the end of a request that was dispatched. `is_streamed`: asked for or answered as a stream.
+  void OnEnd(RequestSeries& series, const director::DecisionRecord& record, uint64_t response_bytes,
+             bool is_streamed);
+  // One more error under `code` (a short word, of Penstock or of llm-d); labels may be "".
+  void OnError(const RequestLabels& labels, std::string_view code);
+  bool trusts_model_names() const { return options_.trusts_model_names; }
   void OnClientError(std::string_view code) { client_errors_.With({code}).Add(); }
   void OnRetry(std::string_view reason) { retries_.With({reason}).Add(); }
   void OnEngineFailure(std::string_view kind) { engine_failures_.With({kind}).Add(); }
   // A request goes to its first endpoint.
   void OnDispatch(const director::Attempt& attempt, Duration since_received);
   // One run of the scheduler: how long it took and which endpoint it chose ("" when none).
-  void OnDecision(Duration took, std::string_view model, std::string_view endpoint,
+  void OnDecision(Duration took, std::string_view target_model, std::string_view endpoint,
                   std::string_view port);
 
  private:
-  std::unique_ptr<RequestSeries> MakeSeries(std::string_view model, std::string_view fairness_id);
+  std::unique_ptr<RequestSeries> MakeSeries(const RequestLabels& labels);
 
+  const Options options_;
+  telemetry::LabelLimiter models_;  // target models too
+  telemetry::LabelLimiter fairness_ids_;
   telemetry::Family<telemetry::Counter>& requests_;
   telemetry::Family<telemetry::Counter>& errors_;
   telemetry::Family<telemetry::Gauge>& running_;

@@ -22,6 +22,13 @@ size_t BytesOf(const EndpointInfo& endpoint) {
 
 }  // namespace
 
+std::pair<std::string_view, std::string_view> NamespaceAndName(std::string_view name,
+                                                               std::string_view usual) {
+  const size_t slash = name.find('/');
+  if (slash == std::string_view::npos) return {usual, name};
+  return {name.substr(0, slash), name.substr(slash + 1)};
+}
+
 void PoolSnapshot::Index() {
   static std::atomic<uint64_t> last_id{0};
   id = last_id.fetch_add(1, std::memory_order_relaxed) + 1;

@@ -36,6 +36,10 @@ struct EndpointSpec {
   bool operator==(const EndpointSpec&) const = default;
 };
 
+// "NAMESPACE/NAME" apart, as (namespace, name); a name without a namespace is in `usual`.
+std::pair<std::string_view, std::string_view> NamespaceAndName(std::string_view name,
+                                                               std::string_view usual);
+
 // LoRA adapters as the engine reports them.
 struct LoraState {
   std::vector<std::string> running;

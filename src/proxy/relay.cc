@@ -96,7 +96,7 @@ bool Relay::Retry(director::TryFailure failure) {
   if (!flight_.OnTryFailed(failure, before)) return false;
   handler_.shared_.metrics.OnRetry(director::TryFailureName(failure));
   handler_.shared_.metrics.OnDecision(handler_.loop_.Now() - before,
-                                      flight_.context().request.model, flight_.target().name,
+                                      flight_.context().request.target_model, flight_.target().name,
                                       std::to_string(flight_.target().port));
   telemetry::log::Info("request is tried on another endpoint",
                        {{"request_id", flight_.context().request.id},

@@ -1,6 +1,28 @@
 #include "sched/plugin.h"
 
+#include "sched/stopwatch.h"
+
 namespace penstock::sched {
+
+std::string_view StepName(Step step) {
+  switch (step) {
+    case Step::kDataProducer:
+      return "DataProducer";
+    case Step::kProfilePicker:
+      return "ProfilePicker";
+    case Step::kFilter:
+      return "Filter";
+    case Step::kScorer:
+      return "Scorer";
+    case Step::kPicker:
+      return "Picker";
+    case Step::kProcessProfilesResults:
+      return "ProcessProfilesResults";
+    case Step::kPreRequest:
+      return "PreRequest";
+  }
+  return "unknown";
+}
 
 std::string_view DataKeyName(DataKey key) {
   switch (key) {

@@ -23,6 +23,7 @@
 #include "model/columns.h"
 #include "model/endpoint.h"
 #include "model/request.h"
+#include "sched/stopwatch.h"
 
 namespace penstock::sched {
 
@@ -64,7 +65,8 @@ struct RequestContext {
   std::string session_id;                 // by session-id-producer; "" when there is none
   std::vector<std::string> header_texts;  // that views in request.headers may point into
   std::vector<std::pair<std::string, std::string>>
-      response_headers;  // added for the client by plugins
+      response_headers;            // added for the client by plugins
+  Stopwatch* stopwatch = nullptr;  // of a request for which plugins are measured
 };
 
 // Where a request was sent, for plugins that learn from it.

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <type_traits>
 
 #include "core/text.h"
 #include "sched/wiring.h"
@@ -58,13 +59,30 @@ T& Reuse(std::vector<T>& items, size_t i) {
   return items[i];
 }
 
+// Runs it, and tells how long it took when that is asked for.
+template <class F>
+auto Timed(const RequestContext& context, Step step, const Plugin& plugin, F run) {
+  if (context.stopwatch == nullptr) return run();
+  const Time before = context.stopwatch->Now();
+  if constexpr (std::is_void_v<decltype(run())>) {
+    run();
+    context.stopwatch->Observe(step, plugin, context.stopwatch->Now() - before);
+  } else {
+    auto result = run();
+    context.stopwatch->Observe(step, plugin, context.stopwatch->Now() - before);
+    return result;
+  }
+}
+
 class SchedulerImpl : public Scheduler {
  public:
   explicit SchedulerImpl(Wiring wiring) : wiring_(std::move(wiring)) {}
 
   void Prepare(RequestContext& context, Time now) const override {
     context.prefix_keys.resize(wiring_.prefix_columns);
-    for (const Producer* producer : wiring_.producers) producer->Prepare(context, now);
+    for (const Producer* producer : wiring_.producers) {
+      Timed(context, Step::kDataProducer, *producer, [&] { producer->Prepare(context, now); });
+    }
   }
 
   void FillColumns(const RequestContext& context, const model::PoolSnapshot& pool,
@@ -92,7 +110,15 @@ class SchedulerImpl : public Scheduler {
 
   void OnPicked(RequestContext& context, const model::EndpointColumns& columns,
                 const Picked& picked) override {
-    for (Plugin* plugin : wiring_.active) plugin->OnPicked(context, columns, picked);
+    for (Plugin* plugin : wiring_.active) {
+      // Others have little to do here.
+      if (context.stopwatch != nullptr && dynamic_cast<Producer*>(plugin) != nullptr) {
+        Timed(context, Step::kPreRequest, *plugin,
+              [&] { plugin->OnPicked(context, columns, picked); });
+      } else {
+        plugin->OnPicked(context, columns, picked);
+      }
+    }
   }
   void OnEndpointRemoved(uint32_t slot) override {
     for (Plugin* plugin : wiring_.active) plugin->OnEndpointRemoved(slot);
@@ -105,6 +131,12 @@ class SchedulerImpl : public Scheduler {
   }
   void OnTick(Time now) override {
     for (Plugin* plugin : wiring_.active) plugin->OnTick(now);
+  }
+
+  std::vector<const Plugin*> Instances() const override {
+    std::vector<const Plugin*> all;
+    for (const auto& instance : wiring_.instances) all.push_back(instance.get());
+    return all;
   }
 
   std::vector<HeaderUse> HeadersRead() const override {
@@ -176,7 +208,9 @@ void SchedulerImpl::FillColumns(const RequestContext& context, const model::Pool
   GatherAge(NeedsMetrics(), slots, live.scraped_at_nanos.get(), now, &columns->metrics_age_s);
   if (!load) columns->uncached_tokens.clear();
   columns->prefix.resize(wiring_.prefix_columns);
-  for (const Producer* producer : wiring_.producers) producer->Produce(context, *columns);
+  for (const Producer* producer : wiring_.producers) {
+    Timed(context, Step::kDataProducer, *producer, [&] { producer->Produce(context, *columns); });
+  }
 }
 
 bool SchedulerImpl::RunFilters(const WiredProfile& profile, const RequestContext& context,
@@ -185,7 +219,7 @@ bool SchedulerImpl::RunFilters(const WiredProfile& profile, const RequestContext
   size_t steps = 0;
   size_t before = trace == nullptr ? 0 : mask->Count();
   for (const Filter* filter : profile.filters) {
-    filter->Apply(context, columns, *mask, random);
+    Timed(context, Step::kFilter, *filter, [&] { filter->Apply(context, columns, *mask, random); });
     if (trace != nullptr) {
       ProfileTrace::FilterStep& step = Reuse(trace->filters, steps++);
       step.plugin = filter->name();
@@ -215,7 +249,8 @@ void SchedulerImpl::RunScorers(const WiredProfile& profile, const RequestContext
   for (size_t k = 0; k < profile.scorers.size(); ++k) {
     const WeightedScorer& weighted = profile.scorers[k];
     workspace.scores.assign(size, 0.0F);
-    weighted.scorer->Score(context, columns, workspace.mask, workspace.scores);
+    Timed(context, Step::kScorer, *weighted.scorer,
+          [&] { weighted.scorer->Score(context, columns, workspace.mask, workspace.scores); });
     AddWeighted(weighted.weight, workspace.scores, workspace.totals.data());
     if (trace == nullptr) continue;
     ProfileTrace::ScoreStep& step = Reuse(trace->scores, k);
@@ -247,7 +282,9 @@ bool SchedulerImpl::RunProfile(const WiredProfile& profile, const RequestContext
   }
   RunScorers(profile, context, columns, workspace, trace);
   picks->resize(std::min(profile.picker->max_endpoints(), workspace.mask.Count()));
-  picks->resize(profile.picker->Pick(workspace.totals, workspace.mask, random, *picks));
+  picks->resize(Timed(context, Step::kPicker, *profile.picker, [&] {
+    return profile.picker->Pick(workspace.totals, workspace.mask, random, *picks);
+  }));
   if (trace != nullptr) trace->picks.assign(picks->begin(), picks->end());
   return !picks->empty();
 }
@@ -266,7 +303,9 @@ void SchedulerImpl::Schedule(const RequestContext& context, const model::Endpoin
     const size_t max_runs = 4 * wiring_.profiles.size();
     while (runs < max_runs) {
       const std::span<const ProfileResult> so_far(results.data(), runs);
-      const int next = wiring_.handler->Next(context, wiring_.profile_names, so_far);
+      const int next = Timed(context, Step::kProfilePicker, *wiring_.handler, [&] {
+        return wiring_.handler->Next(context, wiring_.profile_names, so_far);
+      });
       if (next < 0 || static_cast<size_t>(next) >= wiring_.profiles.size()) break;
       const WiredProfile& profile = wiring_.profiles[static_cast<size_t>(next)];
       ProfileResult& result = Reuse(results, runs);
@@ -278,7 +317,10 @@ void SchedulerImpl::Schedule(const RequestContext& context, const model::Endpoin
       ++runs;
     }
     const std::span<const ProfileResult> all(results.data(), runs);
-    const size_t primary = runs == 0 ? 0 : wiring_.handler->Primary(all);
+    const size_t primary =
+        runs == 0 ? 0 : Timed(context, Step::kProcessProfilesResults, *wiring_.handler, [&] {
+          return wiring_.handler->Primary(all);
+        });
     if (primary < runs && results[primary].ok) {
       out->verdict = Verdict::kPicked;
       out->picks.assign(results[primary].picks.begin(), results[primary].picks.end());

@@ -128,6 +128,8 @@ class Scheduler {
     std::vector<PluginStat> stats;
   };
   virtual std::vector<InstanceStats> Stats() const { return {}; }
+  // Every instance, active or not.
+  virtual std::vector<const Plugin*> Instances() const { return {}; }
 
   virtual uint64_t MaxBytes() const = 0;
   virtual bool NeedsMetrics() const = 0;  // some plugin reads scraped columns

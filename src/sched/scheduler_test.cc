@@ -219,6 +219,37 @@ class SchedulerTest : public ::testing::Test {
   Time now = FromNanos(10'000'000'000);
 };
 
+// A clock that goes on by one at each look.
+class FakeStopwatch : public Stopwatch {
+ public:
+  Time Now() override { return FromNanos(++nanos_); }
+  void Observe(Step step, const Plugin& plugin, Duration took) override {
+    EXPECT_EQ(took, Duration(1));
+    seen.push_back(std::string(StepName(step)) + ":" + plugin.name());
+  }
+  std::vector<std::string> seen;
+
+ private:
+  int64_t nanos_ = 0;
+};
+
+TEST_F(SchedulerTest, MeasuresThePluginsOfARequestThatBringsAStopwatch) {
+  script.needs["scorer-a"] = {{DataKey::kTokens, ""}};
+  script.keeps["filter-a"] = {0, 1};
+  Create(Spec({"tokens", "filter-a", "scorer-a"}));
+  FakeStopwatch stopwatch;
+  Run();
+  EXPECT_THAT(stopwatch.seen, IsEmpty());
+  context.stopwatch = &stopwatch;
+  Run();
+  scheduler->OnPicked(context, columns, {});
+  EXPECT_THAT(
+      stopwatch.seen,
+      ElementsAre("DataProducer:tokens", "DataProducer:tokens", "ProfilePicker:handler",
+                  "Filter:filter-a", "Scorer:scorer-a", "Picker:picker", "ProfilePicker:handler",
+                  "ProcessProfilesResults:handler", "PreRequest:tokens"));
+}
+
 TEST_F(SchedulerTest, AddsClampedScoresTimesWeightsWithoutNormalising) {
   SchedulingSpec spec = Spec({"scorer-a", "scorer-b"});
   spec.profiles[0].plugins[0].weight = 2;

@@ -266,7 +266,8 @@ def test_client_that_goes_away(fake, start_epp, start_envoy):
         assert epp.endpoints()[0]["in_flight_requests"] == 1
     assert fake.requests[-1].aborted.wait(PATIENCE_S)
     epp.wait_idle()
-    eventually(lambda: epp.metric("llm_d_epp_request_error_total") == 1, "it is counted")
+    assert epp.metric("llm_d_epp_request_total") == 1
+    assert epp.metric("llm_d_epp_request_error_total") == 0, "as llm-d counts"
 
 
 def test_client_that_goes_away_while_its_body_comes(fake, start_epp, start_envoy):
