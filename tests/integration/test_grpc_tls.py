@@ -2,6 +2,7 @@
 
 import socket
 import ssl
+import subprocess
 import threading
 
 import grpc
@@ -16,13 +17,14 @@ ECHO = "/test.Echo/Echo"
 class Server:
     """tests/servers/grpc_echo.cc with a certificate of its own."""
 
-    def __init__(self, folder, *flags: str):
+    def __init__(self, folder, *flags: str, without_tls: bool = False):
         binary = find_binary().parent / "grpc_echo"
         if not binary.exists():
             pytest.skip(f"{binary} is not built: it belongs to the unit tests")
         self.directory = folder / "certificate"
         self.root, _ = make_certificate(self.directory)
-        self.process = Process(["--tls-dir", str(self.directory), *flags], folder, "echo", binary)
+        tls = ["--handshake-timeout-ms", "10000"] if without_tls else ["--tls-dir", str(self.directory)]
+        self.process = Process([*tls, *flags], folder, "echo", binary)
         line = self.process.wait_for_line(r"listening on \d+")[-1]
         self.address = ("127.0.0.1", int(line.rpartition(" ")[2]))
 
@@ -44,8 +46,8 @@ class Server:
 def start(tmp_path):
     started = []
 
-    def start(*flags: str) -> Server:
-        started.append(Server(tmp_path, *flags))
+    def start(*flags: str, **options) -> Server:
+        started.append(Server(tmp_path, *flags, **options))
         return started[-1]
 
     yield start
@@ -194,3 +196,18 @@ def test_envoy_asks_for_health_through_tls(start, start_envoy):
     envoy = start_envoy(server.address, picker_tls=True, picker_health=True)
     eventually(envoy.picker_is_healthy, "the picker is healthy")
     assert envoy.stat("cluster.picker.ssl.handshake") > 0
+
+
+@pytest.mark.parametrize("has_tls", [False, True])
+def test_grpcpp(has_tls, start, tmp_path):
+    """Google's C++ client: messages, refusals, time limits, cancellation, health."""
+    client = find_binary().parent / "grpcpp_client"
+    if not client.exists():
+        pytest.skip(f"{client} is not built: it belongs to the unit tests without sanitizers")
+    server = start() if has_tls else start(without_tls=True)
+    args = [str(client), str(server.address[1])]
+    if has_tls:
+        (tmp_path / "root.pem").write_bytes(server.root)
+        args.append(str(tmp_path / "root.pem"))
+    done = subprocess.run(args, capture_output=True, text=True, timeout=2 * PATIENCE_S)
+    assert done.stdout == "ok\n", done
