@@ -176,8 +176,9 @@ TEST_P(TlsTest, AnEndWithoutFarewellIsAnEndToo) {
 }
 
 TEST_P(TlsTest, AHandshakeMayBeMoreThanTheSocketTakes) {
+  const std::string one = MakeSelfSigned()->chain_pem;
   std::string above;
-  for (int i = 0; i < 100; ++i) above += MakeSelfSigned()->chain_pem;
+  for (int i = 0; i < 100; ++i) above += one;
   Start({}, above);
   TlsClient client(Connect(4096));
   ASSERT_TRUE(client.is_connected()) << client.error();
@@ -257,7 +258,8 @@ TEST_P(TlsTest, ASlowHandshakeIsCutOff) {
 TEST_P(TlsTest, TheTimeoutIsForTheHandshakeOnly) {
   Start({.handshake_timeout = milliseconds(20)});
   TlsClient client(Connect());
-  if (!client.is_connected()) GTEST_SKIP() << "this machine is too slow";
+  // The server has heard the end of the handshake when it speaks.
+  if (client.ReadAll(2) != "> ") GTEST_SKIP() << "this machine is too slow";
   // The loop has looked at its timers after the time was over.
   std::promise<void> later;
   std::unique_ptr<Timer> timer;
@@ -268,7 +270,7 @@ TEST_P(TlsTest, TheTimeoutIsForTheHandshakeOnly) {
   later.get_future().wait();
   loops_.at(0).RunAndWait([&] { timer.reset(); });
   ASSERT_TRUE(client.Write("still"));
-  EXPECT_EQ(client.ReadAll(7), "> still");
+  EXPECT_EQ(client.ReadAll(5), "still");
 }
 
 TEST_P(TlsTest, VersionsBelowTheLeastAreRefused) {
