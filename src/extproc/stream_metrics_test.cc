@@ -84,7 +84,8 @@ TEST_F(StreamMetricsTest, EveryErrorIsCountedOnceUnderLlmdsCode) {
   Say(ResponseHeaders().Headers({{":status", "500"}}));
   stream->OnCancel();  // the same, but the engine had failed before
   EXPECT_EQ(Errors("ModelServerError"), Twice(4, 2));
-  for (const auto& e : rig.fleet.snapshot().Get()->endpoints) {
+  const auto pool = rig.fleet.snapshot().Get();
+  for (const auto& e : pool->endpoints) {
     rig.fleet.ScrapeFailed(e.slot, "gone", Time());
   }
   Ask();

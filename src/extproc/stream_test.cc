@@ -330,7 +330,8 @@ TEST_F(StreamTest, HearsWhoServed) {
   EXPECT_EQ(Record()->attempts[0].failure, "passed_over");
   EXPECT_EQ(Record()->attempts[1].address, other);
   // Whoever was picked could not be reached, or so it looks until his next scrape.
-  for (const auto& e : rig.fleet.snapshot().Get()->endpoints) {
+  const auto pool = rig.fleet.snapshot().Get();
+  for (const auto& e : pool->endpoints) {
     EXPECT_EQ(e.health == model::Health::kHealthy, e.address == other) << e.address;
   }
 }

@@ -232,7 +232,8 @@ struct Rig {
       specs.push_back({"e" + std::to_string(i), "10.0.0." + std::to_string(i), 8000, 0, {}});
     }
     is_ready = fleet.Replace(std::move(specs)).has_value();
-    for (const auto& e : fleet.snapshot().Get()->endpoints) fleet.Scraped(e.slot, {}, Time());
+    const auto pool = fleet.snapshot().Get();
+    for (const auto& e : pool->endpoints) fleet.Scraped(e.slot, {}, Time());
     config::Diagnostics diagnostics;
     director = std::make_unique<director::Director>(
         fleet,
@@ -248,7 +249,8 @@ struct Rig {
   }
   int64_t InFlight() const {
     int64_t sum = 0;
-    for (const auto& e : fleet.snapshot().Get()->endpoints) {
+    const auto pool = fleet.snapshot().Get();
+    for (const auto& e : pool->endpoints) {
       sum += fleet.live().in_flight_requests[e.slot].load();
     }
     return sum;
