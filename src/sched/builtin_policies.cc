@@ -13,6 +13,13 @@ PluginSpec Plain(std::string_view type) {
   return PluginSpec{std::string(type), std::string(type), wire::YamlNode()};
 }
 
+// Parameters of a plugin that stands in the specification.
+void Set(std::string_view type, std::string_view parameters, SchedulingSpec* spec) {
+  for (PluginSpec& plugin : spec->plugins) {
+    if (plugin.type == type) plugin.parameters = wire::ParseYaml(parameters, type).value();
+  }
+}
+
 // One profile over plugins with default settings.
 SchedulingSpec OneProfile(std::initializer_list<std::pair<std::string_view, double>> plugins) {
   SchedulingSpec spec;
@@ -71,8 +78,9 @@ Result<SchedulingSpec> BuiltinPolicy(std::string_view name) {
                        {"no-hit-lru-scorer", 2},
                        {kMaxScorePicker, 1}});
   } else if (name == "least-cost") {
-    // The second one matters for prompts that nobody has: it deals them out evenly.
+    // The second one matters for long prompts that nobody has: it deals them out evenly.
     spec = OneProfile({{"least-cost-scorer", 1}, {"no-hit-lru-scorer", 0.2}, {kMaxScorePicker, 1}});
+    Set("no-hit-lru-scorer", "{fullTokens: 4000}", &spec);
   } else if (name == "least-requests") {
     spec = OneProfile({{"active-request-scorer", 1}, {kMaxScorePicker, 1}});
   } else if (name == "power-of-two") {

@@ -31,9 +31,9 @@ class LeastCostScorer : public sched::Scorer {
   struct Params {
     double expected_output_tokens = 256;
     double context_cost = 0.001;
-    double request_cost = 0.7;
+    double request_cost = 10;
     double step_cost = 300;
-    double eviction = 5;
+    double eviction = 12;
     double others = 1;
     template <class V>
     void Describe(V& v) {
@@ -128,10 +128,8 @@ sched::PluginType LeastCostScorerType() {
       "cost in tokens of prefill: Q + (1 + e) u + O d, and where memory is short (K + Q + u + O - "
       "capacity) / K x O (s + d); d = c K + r R; for the others o R (u + O (c (T + O / 2) + r)); "
       "score 16384 / (16384 + cost). Q in-flight uncached tokens, u this request's, T its prompt, "
-      "R "
-      "requests in flight, K tokens in the KV cache, O answer, e eviction, o others, c "
-      "contextCost, "
-      "r requestCost, s stepCost";
+      "R requests in flight, K tokens in the KV cache, O answer, e eviction, o others, c "
+      "contextCost, r requestCost, s stepCost";
   return type;
 }
 

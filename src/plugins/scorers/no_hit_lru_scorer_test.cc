@@ -44,6 +44,23 @@ TEST(NoHitLruScorer, ColdPromptsGoWhereNoneWentForLongest) {
   EXPECT_THAT(Scores(*scorer, pool), ElementsAre(0, 1, 0.5));
 }
 
+TEST(NoHitLruScorer, ShortPromptsDecideLessWhereFullTokensSaysSo) {
+  TestPool pool(3);
+  pool.SetPrefix(4, {0, 0, 0});
+  const Made<Scorer> scorer("no-hit-lru-scorer", "{fullTokens: 4000}");
+  sched::RequestContext context;
+  const auto scores_of = [&](uint64_t tokens) {
+    context.input_tokens = tokens;
+    return Scores(*scorer, pool, context);
+  };
+  EXPECT_THAT(scores_of(0), Each(0.5));
+  EXPECT_THAT(scores_of(1000), ElementsAre(0.625, 0.5, 0.375));
+  EXPECT_THAT(scores_of(4000), ElementsAre(1, 0.5, 0));
+  EXPECT_THAT(scores_of(100'000), ElementsAre(1, 0.5, 0));
+  EXPECT_EQ(scorer->Needs().size(), 2u) << "it counts tokens";
+  EXPECT_EQ(Made<Scorer>("no-hit-lru-scorer")->Needs().size(), 1u);
+}
+
 TEST(NoHitLruScorer, LearnsFromColdRequestsOnly) {
   TestPool pool(2);
   const Made<Scorer> scorer("no-hit-lru-scorer");
