@@ -56,6 +56,12 @@ target_link_libraries(penstock_app PUBLIC penstock_proxy penstock_extproc pensto
   penstock_config CLI11::CLI11 fmt::fmt Threads::Threads)
 add_executable(penstock ${CMAKE_SOURCE_DIR}/src/app/main.cc)
 target_link_libraries(penstock PRIVATE penstock_app)
+if(NOT PENSTOCK_SANITIZE AND NOT PENSTOCK_FUZZ)
+  # Half the CPU of an ext_proc exchange beside glibc's malloc: docs/performance.md.
+  find_library(JEMALLOC_LIBRARY jemalloc REQUIRED)
+  target_link_options(penstock PRIVATE -Wl,--no-as-needed)
+  target_link_libraries(penstock PRIVATE ${JEMALLOC_LIBRARY})
+endif()
 if(PENSTOCK_TESTS AND app_tests)
   add_executable(app_test ${app_tests})
   target_link_libraries(app_test PRIVATE penstock_app GTest::gtest_main GTest::gmock)

@@ -33,6 +33,11 @@ constexpr std::string_view kControlHeaders[] = {
     "x-slo-ttft-ms",
     "x-went-into-resp-headers",
 };
+constexpr uint64_t kControlLengths = [] {
+  uint64_t lengths = 0;
+  for (const std::string_view name : kControlHeaders) lengths |= uint64_t{1} << name.size();
+  return lengths;
+}();
 
 }  // namespace
 
@@ -45,9 +50,10 @@ bool IsControlHeader(std::string_view name) {
       EqualsIgnoreCase(name.substr(0, kDestinationFamily.size()), kDestinationFamily)) {
     return true;
   }
-  return std::ranges::any_of(kControlHeaders, [name](std::string_view known) {
-    return name.size() == known.size() && EqualsIgnoreCase(name, known);
-  });
+  // Few other headers are as long as one of these: 20 of a request cost 3,900 instructions without.
+  if (name.size() >= 64 || (kControlLengths >> name.size() & 1) == 0) return false;
+  return std::ranges::any_of(
+      kControlHeaders, [name](std::string_view known) { return EqualsIgnoreCase(name, known); });
 }
 
 }  // namespace penstock::api

@@ -144,14 +144,15 @@ std::string MarkupEscaped(std::string_view s) {
 
 void AppendValidUtf8(std::string_view s, std::string* out) {
   while (!s.empty()) {
+    const size_t ascii = static_cast<size_t>(
+        std::ranges::find_if(s, [](char c) { return static_cast<unsigned char>(c) >= 0x80; }) -
+        s.begin());
+    out->append(s.data(), ascii);
+    s.remove_prefix(ascii);
+    if (s.empty()) return;
     const size_t length = Utf8SequenceLength(s);
-    if (length == 0) {
-      out->append("\xef\xbf\xbd");
-      s.remove_prefix(1);
-      continue;
-    }
-    out->append(s.substr(0, length));
-    s.remove_prefix(length);
+    out->append(length > 0 ? s.substr(0, length) : "\xef\xbf\xbd");
+    s.remove_prefix(std::max<size_t>(length, 1));
   }
 }
 

@@ -22,7 +22,7 @@ std::string ProtoReader::Complaint() const {
   return std::string(mistake_) + ", at byte " + std::to_string(at_);
 }
 
-bool ProtoReader::Varint(uint64_t* value) {
+bool ProtoReader::LongVarint(uint64_t* value) {
   uint64_t result = 0;
   for (uint32_t shift = 0; shift < 70; shift += 7) {
     if (at_ == message_.size()) return Fail("a number that is cut off");
@@ -46,31 +46,26 @@ bool ProtoReader::Next(ProtoField* field) {
   field->length_begin = at_;
   field->value = 0;
   field->bytes = {};
+  const auto type = static_cast<ProtoType>(tag & 7);
+  field->type = type;
+  if (type == ProtoType::kBytes) {
+    uint64_t size = 0;
+    if (!Varint(&size)) return false;
+    if (size > message_.size() - at_) return Fail("a length that goes beyond the end");
+    field->bytes = {message_.data() + at_, size};
+    at_ += size;
+    field->end = at_;
+    return true;
+  }
   size_t fixed_bytes = 0;
-  switch (tag & 7) {
-    case 0:
-      field->type = ProtoType::kVarint;
-      if (!Varint(&field->value)) return false;
-      break;
-    case 1:
-      field->type = ProtoType::kFixed64;
-      fixed_bytes = 8;
-      break;
-    case 2: {
-      field->type = ProtoType::kBytes;
-      uint64_t size = 0;
-      if (!Varint(&size)) return false;
-      if (size > message_.size() - at_) return Fail("a length that goes beyond the end");
-      field->bytes = message_.substr(at_, size);
-      at_ += size;
-      break;
-    }
-    case 5:
-      field->type = ProtoType::kFixed32;
-      fixed_bytes = 4;
-      break;
-    default:
-      return Fail("a field of an unknown type");
+  if (type == ProtoType::kVarint) {
+    if (!Varint(&field->value)) return false;
+  } else if (type == ProtoType::kFixed64) {
+    fixed_bytes = 8;
+  } else if (type == ProtoType::kFixed32) {
+    fixed_bytes = 4;
+  } else {
+    return Fail("a field of an unknown type");
   }
   if (fixed_bytes > message_.size() - at_) return Fail("a number that is cut off");
   for (size_t i = 0; i < fixed_bytes; ++i) {

@@ -49,7 +49,15 @@ class ProtoReader {
   std::string Complaint() const;
 
  private:
-  bool Varint(uint64_t* value);
+  // Most tags and lengths are a byte.
+  bool Varint(uint64_t* value) {
+    if (at_ < message_.size() && static_cast<unsigned char>(message_[at_]) < 0x80) {
+      *value = static_cast<unsigned char>(message_[at_++]);
+      return true;
+    }
+    return LongVarint(value);
+  }
+  bool LongVarint(uint64_t* value);
   bool Fail(const char* mistake);
 
   std::string_view message_;

@@ -31,7 +31,7 @@ class LeastCostScorer : public sched::Scorer {
   struct Params {
     double expected_output_tokens = 256;
     double context_cost = 0.001;
-    double request_cost = 10;
+    double request_cost = 10;  // more than measured: docs/policies.md, "Company"
     double step_cost = 300;
     double eviction = 12;
     double others = 1;
