@@ -147,6 +147,7 @@ bool Stream::CheckModes(const Incoming& incoming) {
 
 void Stream::OnMessage(std::string_view message) {
   if (phase_ == Phase::kOver) return;
+  now_ = part_.loop.Now();
   Incoming& incoming = part_.incoming;
   if (!ReadIncoming(message, &incoming)) {
     return Fail(grpc::Status::kInvalidArgument, "a message is no ProcessingRequest");
@@ -165,8 +166,7 @@ void Stream::OnRequestMessage(const Incoming& incoming) {
 }
 
 void Stream::OnResponseMessage(const Incoming& incoming) {
-  const Time before = part_.loop.Now();
-  if (phase_ == Phase::kForwarded) answer_began_ = before;
+  if (phase_ == Phase::kForwarded) answer_began_ = now_;
   if (incoming.kind == Incoming::Kind::kHeaders) {
     OnResponseHeaders(incoming);
   } else if (incoming.kind == Incoming::Kind::kBody) {
@@ -175,7 +175,7 @@ void Stream::OnResponseMessage(const Incoming& incoming) {
     OnResponseTrailers();
   }
   const Time now = part_.loop.Now();
-  answer_work_ += now - before;
+  answer_work_ += now - now_;
   if (follower_ == nullptr) return;
   if (follower_->flight().record().end != director::EndKind::kComplete) return;
   part_.shared.streams.answer_seconds.Observe(
@@ -197,7 +197,7 @@ void Stream::OnRequestHeaders(const Incoming& incoming) {
   if (phase_ != Phase::kBegin) {
     return Fail(grpc::Status::kInvalidArgument, "request headers come twice");
   }
-  received_ = part_.loop.Now();
+  received_ = now_;
   size_t bytes = 0;
   for (const model::HeaderView& h : incoming.headers) bytes += h.name.size() + h.value.size();
   head_.reserve(bytes);
@@ -371,7 +371,7 @@ void Stream::OnResponseHeaders(const Incoming& incoming) {
   }
   phase_ = Phase::kAnswer;
   if (follower_ != nullptr && !incoming.served.empty()) {
-    follower_->flight().OnServedBy(incoming.served, part_.loop.Now());
+    follower_->flight().OnServedBy(incoming.served, now_);
   }
   HeaderChanges changes;
   changes.set.push_back({"x-went-into-resp-headers", "true"});
@@ -391,7 +391,7 @@ void Stream::OnResponseHeaders(const Incoming& incoming) {
 void Stream::EndAnswer() {
   phase_ = Phase::kOver;
   FreeBody();
-  if (follower_ != nullptr) follower_->OnComplete(part_.loop.Now());
+  if (follower_ != nullptr) follower_->OnComplete(now_);
 }
 
 void Stream::OnResponseBody(const Incoming& incoming) {
@@ -400,7 +400,7 @@ void Stream::OnResponseBody(const Incoming& incoming) {
   }
   std::string_view piece = incoming.body;
   if (follower_ != nullptr) {
-    follower_->OnPiece(piece, part_.loop.Now());
+    follower_->OnPiece(piece, now_);
     piece = follower_->Restored(piece, incoming.is_last);
   }
   SendPieces(Side::kResponse, piece, incoming.is_last);
@@ -442,7 +442,7 @@ void Stream::OnHalfClose() {
 void Stream::OnCancel() {
   phase_ = Phase::kOver;
   FreeBody();
-  if (follower_ == nullptr) return;
+  if (follower_ == nullptr || follower_->flight().ended()) return;
   follower_->OnEnd(director::EndKind::kClientGone, follower_->status(),
                    "Envoy closed the stream before the answer's end", part_.loop.Now());
 }

@@ -119,6 +119,7 @@ class Stream final : public grpc::CallListener {
   Phase phase_ = Phase::kBegin;
   const Time opened_;
   grpc::Status status_ = grpc::Status::kCancelled;  // unless it is finished
+  Time now_;                                        // when the message that is handled came
   Time received_;
   Time answer_began_;
   Duration answer_work_{};

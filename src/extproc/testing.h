@@ -28,10 +28,12 @@ struct Says {
     std::string map;
     wire::ProtoWriter writer(&map);
     for (const auto& [name, value] : headers) {
-      const size_t one = writer.Begin(1);
-      writer.Bytes(1, name);
-      writer.Bytes(3, value);
-      writer.End(one);
+      // Lengths in as few bytes as Envoy's.
+      std::string one;
+      wire::ProtoWriter header(&one);
+      header.Bytes(1, name);
+      header.Bytes(3, value);
+      writer.Bytes(1, one);
     }
     wire::ProtoWriter(&inner_).Bytes(1, map);
     return *this;

@@ -96,7 +96,8 @@ Admission Admit(IncomingRequest incoming, director::Lane& lane, RequestMetrics& 
   const api::Route route = incoming.route;
   const Time before = loop.Now();
   director::Arrival arrival = lane.Arrive(std::move(incoming.request), received, UnixMicros());
-  const Duration took = loop.Now() - before;
+  const Time after = loop.Now();
+  const Duration took = after - before;
   if (arrival.flight == nullptr) {
     RequestLabels labels{model, target, incoming.fairness_id};
     // A model that no engine names may be a client's invention: it gets no series of its own.
@@ -114,7 +115,7 @@ Admission Admit(IncomingRequest incoming, director::Lane& lane, RequestMetrics& 
   RequestSeries& own = series.Find({model, target, incoming.fairness_id});
   metrics.OnDecision(took, own.target_model, flight.target().name,
                      std::to_string(flight.target().port));
-  metrics.OnDispatch(flight.record().attempts.front(), loop.Now() - received);
+  metrics.OnDispatch(flight.record().attempts.front(), after - received);
   own.requests.Add();
   return {std::make_unique<Follower>(std::move(arrival.flight), route, metrics, own), {}};
 }

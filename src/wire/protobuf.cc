@@ -36,7 +36,7 @@ bool ProtoReader::LongVarint(uint64_t* value) {
   return Fail("a number of more than ten bytes");
 }
 
-bool ProtoReader::Next(ProtoField* field) {
+bool ProtoReader::NextOfAny(ProtoField* field) {
   if (!ok() || at_ == message_.size()) return false;
   field->begin = at_;
   uint64_t tag = 0;
@@ -80,7 +80,7 @@ bool ProtoReader::NextPacked(uint64_t* value) {
   return ok() && at_ < message_.size() && Varint(value);
 }
 
-void AppendVarint(uint64_t value, std::string* out) {
+void AppendLongVarint(uint64_t value, std::string* out) {
   for (; value >= 0x80; value >>= 7) out->push_back(static_cast<char>(value | 0x80));
   out->push_back(static_cast<char>(value));
 }

@@ -40,7 +40,26 @@ class ProtoReader {
   explicit ProtoReader(std::string_view message) : message_(message) {}
 
   // False at the end and at the first mistake.
-  bool Next(ProtoField* field);
+  bool Next(ProtoField* field) {
+    // Nearly all are texts with a tag and a length of one byte each: 20 instructions instead of 90.
+    if (message_.size() - at_ >= 2) {
+      const auto tag = static_cast<unsigned char>(message_[at_]);
+      const auto size = static_cast<unsigned char>(message_[at_ + 1]);
+      if ((tag & 0x87) == static_cast<unsigned char>(ProtoType::kBytes) && tag >= 8 &&
+          size < 0x80 && size <= message_.size() - at_ - 2 && ok()) {
+        *field = {static_cast<uint32_t>(tag >> 3),
+                  ProtoType::kBytes,
+                  0,
+                  {message_.data() + at_ + 2, size},
+                  at_,
+                  at_ + 1,
+                  at_ + 2 + size};
+        at_ = field->end;
+        return true;
+      }
+    }
+    return NextOfAny(field);
+  }
   // The next of packed varints.
   bool NextPacked(uint64_t* value);
 
@@ -58,6 +77,7 @@ class ProtoReader {
     return LongVarint(value);
   }
   bool LongVarint(uint64_t* value);
+  bool NextOfAny(ProtoField* field);
   bool Fail(const char* mistake);
 
   std::string_view message_;
@@ -65,7 +85,11 @@ class ProtoReader {
   const char* mistake_ = nullptr;
 };
 
-void AppendVarint(uint64_t value, std::string* out);
+void AppendLongVarint(uint64_t value, std::string* out);
+inline void AppendVarint(uint64_t value, std::string* out) {
+  if (value >= 0x80) return AppendLongVarint(value, out);
+  out->push_back(static_cast<char>(value));
+}
 size_t VarintSize(uint64_t value);
 
 // Appends fields to a string. Lengths of nested messages are written in four bytes, padded as any
