@@ -6,8 +6,12 @@
 
 namespace penstock::engine {
 
-BlockPool::BlockPool(uint32_t blocks)
-    : hashes_(blocks), states_(blocks), free_list_(blocks), next_in_bucket_(blocks, kNone) {
+BlockPool::BlockPool(uint32_t blocks, BlockListener* listener)
+    : listener_(listener),
+      hashes_(blocks),
+      states_(blocks),
+      free_list_(blocks),
+      next_in_bucket_(blocks, kNone) {
   const int bits = std::max(1, static_cast<int>(std::bit_width(blocks / kNeighbours)));
   buckets_.assign(kNeighbours << bits, kNone);
   line_shift_ = 64 - bits;
@@ -68,6 +72,7 @@ void BlockPool::Publish(BlockId block, uint64_t hash) {
   next_in_bucket_[block] = first;
   first = block;
   ++cached_count_;
+  if (listener_ != nullptr) listener_->OnStored(hash, Memory::kGpu);
 }
 
 void BlockPool::Release(std::span<const BlockId> blocks) {
@@ -88,6 +93,7 @@ void BlockPool::Forget(BlockId block) {
   *link = next_in_bucket_[block];
   states_[block].is_cached = 0;
   --cached_count_;
+  if (listener_ != nullptr) listener_->OnRemoved(hashes_[block], Memory::kGpu);
 }
 
 void BlockPool::Unlink(BlockId block) {

@@ -11,13 +11,16 @@
 #include <span>
 #include <vector>
 
+#include "engine/block_listener.h"
+
 namespace penstock::engine {
 
 class BlockPool {
  public:
   using BlockId = uint32_t;
 
-  explicit BlockPool(uint32_t blocks);
+  // The listener, if any, outlives the pool.
+  explicit BlockPool(uint32_t blocks, BlockListener* listener = nullptr);
 
   uint32_t total_blocks() const { return static_cast<uint32_t>(hashes_.size()); }
   uint32_t free_blocks() const { return free_count_; }  // referenced by nobody, cached or not
@@ -74,6 +77,7 @@ class BlockPool {
   static constexpr uint64_t kNeighbours = 64 / sizeof(BlockId);
   static constexpr uint64_t kSpread = 0x9e3779b97f4a7c15ULL;  // 2^64 / golden ratio
 
+  BlockListener* const listener_;  // null: nobody hears
   // Of each block, apart, since a prompt's blocks are mostly shared with what runs: then only hash
   // and state are looked at, a few bytes of neighbours.
   std::vector<uint64_t> hashes_;

@@ -17,6 +17,7 @@ void CpuTier::Store(std::span<const uint64_t> hashes) {
     if (is_new) {
       entries_[entry].hash = hashes[i];
       by_hash_.emplace(hashes[i], entry);
+      if (listener_ != nullptr) listener_->OnStored(hashes[i], Memory::kHost);
     } else {
       Unlink(entry);
     }
@@ -34,6 +35,11 @@ void CpuTier::Touch(std::span<const uint64_t> hashes) {
 }
 
 void CpuTier::Clear() {
+  if (listener_ != nullptr) {
+    for (uint32_t entry = head_; entry != kNone; entry = entries_[entry].next) {
+      listener_->OnRemoved(entries_[entry].hash, Memory::kHost);
+    }
+  }
   entries_.clear();
   by_hash_.clear();
   head_ = tail_ = kNone;
@@ -47,6 +53,7 @@ uint32_t CpuTier::TakeEntry() {
   const uint32_t entry = head_;
   Unlink(entry);
   by_hash_.erase(entries_[entry].hash);
+  if (listener_ != nullptr) listener_->OnRemoved(entries_[entry].hash, Memory::kHost);
   return entry;
 }
 

@@ -10,12 +10,15 @@
 #include <span>
 #include <vector>
 
+#include "engine/block_listener.h"
+
 namespace penstock::engine {
 
 class CpuTier {
  public:
-  // `capacity` in blocks; 0: it never holds anything.
-  explicit CpuTier(uint32_t capacity) : capacity_(capacity) {}
+  // `capacity` in blocks; 0: it never holds anything. The listener, if any, outlives the tier.
+  explicit CpuTier(uint32_t capacity, BlockListener* listener = nullptr)
+      : capacity_(capacity), listener_(listener) {}
 
   uint32_t capacity() const { return capacity_; }
   uint32_t blocks() const { return static_cast<uint32_t>(by_hash_.size()); }
@@ -40,6 +43,7 @@ class CpuTier {
   uint32_t TakeEntry();
 
   const uint32_t capacity_;
+  BlockListener* const listener_;  // null: nobody hears
   std::vector<Entry> entries_;
   boost::unordered_flat_map<uint64_t, uint32_t> by_hash_;
   uint32_t head_ = kNone;  // least recently used

@@ -49,6 +49,7 @@
 
 #include "core/result.h"
 #include "core/time.h"
+#include "engine/block_listener.h"
 #include "engine/hold_table.h"
 #include "engine/kernel_times.h"
 #include "engine/link.h"
@@ -80,7 +81,8 @@ struct EngineOptions {
   StepCosts costs;
   // Added to what the costs say; null: nothing.
   std::shared_ptr<const KernelTimes> kernel_times;
-  uint64_t seed = 1;  // of the noise
+  uint64_t seed = 1;                        // of the noise
+  BlockListener* block_listener = nullptr;  // outlives the engine; null: nobody hears
 };
 
 enum class FinishReason : uint8_t { kStop, kLength };

@@ -85,8 +85,8 @@ class Engine::Impl {
  public:
   explicit Impl(const EngineOptions& options)
       : options_(options),
-        pool_(options.num_blocks),
-        tier_(options.cpu_blocks),
+        pool_(options.num_blocks, options.block_listener),
+        tier_(options.cpu_blocks, options.block_listener),
         holds_(pool_),
         tier_in_(options.tier_link),
         peer_in_(options.peer_link),
