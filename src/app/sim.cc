@@ -29,6 +29,8 @@ Examples:
       A profile of your own, with a small KV cache, to see preemption.
   penstock sim --profile h100-qwen3-32b --cpu-blocks 24000
       2149 KV blocks on the GPU and 24000 in host memory, from where they come back at 20 GB/s.
+  penstock sim --engines 2 --kv-events-port 5557 --kv-replay-port 5657
+      What each engine's cache holds, as vLLM publishes it: on ports 5557 and 5558.
   curl http://127.0.0.1:8101/v1/chat/completions -H 'content-type: application/json' \
       -d '{"messages": [{"role": "user", "content": "Hello"}], "stream": true}'
 )";
@@ -46,7 +48,30 @@ struct Flags {
   uint32_t num_gpu_blocks = 0;
   uint32_t max_waiting = 0;
   uint32_t cpu_blocks = 0;
+  double kv_lag_ms = 0;
 };
+
+void DeclareKv(CLI::App& app, Flags& flags) {
+  sim::KvOptions& kv = flags.sim.kv;
+  app.add_option("--kv-events-port", kv.port,
+                 "Publish KV events over ZeroMQ: port of the first engine; 0: any free ports")
+      ->each([&kv](const std::string&) { kv.is_on = true; });
+  app.add_option("--kv-replay-port", kv.replay_port,
+                 "Where the last batches can be had again: port of the first engine; 0: any")
+      ->each([&kv](const std::string&) { kv.has_replay = true; });
+  app.add_option("--kv-events-encoding", kv.encoding,
+                 "map, as vLLM since 0.26; or array, as before and as SGLang")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, sim::KvEncoding>{
+          {"map", sim::KvEncoding::kMap}, {"array", sim::KvEncoding::kArray}}))
+      ->default_str("map");
+  app.add_option("--kv-events-history", kv.history_batches, "Batches that can be had again")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  app.add_option("--kv-events-loss", kv.loss, "Share of batches that get lost on the way")
+      ->check(CLI::Range(0.0, 1.0));
+  app.add_option("--kv-events-lag-ms", flags.kv_lag_ms, "How late batches come")
+      ->check(CLI::Range(0.0, 60'000.0));
+}
 
 void Declare(CLI::App& app, Flags& flags) {
   sim::SimOptions& sim = flags.sim;
@@ -87,6 +112,7 @@ void Declare(CLI::App& app, Flags& flags) {
   app.add_option("--max-num-waiting", flags.max_waiting,
                  "Requests that may wait; more are refused with 429")
       ->check(positive);
+  DeclareKv(app, flags);
 }
 
 void Override(uint32_t value, uint32_t* field) {
@@ -126,8 +152,12 @@ int Serve(const Flags& flags) {
   fleet = std::move(*started);
   pool.Start();
   const std::vector<uint16_t> ports = fleet->ports();
+  const std::vector<sim::KvPublisher::Endpoint> kv = fleet->kv_endpoints();
   for (size_t i = 0; i < ports.size(); ++i) {
-    std::printf("engine %zu: http://%s:%u\n", i, flags.sim.host.c_str(), ports[i]);
+    std::printf("engine %zu: http://%s:%u", i, flags.sim.host.c_str(), ports[i]);
+    if (i < kv.size()) std::printf(" events %s", kv[i].events.c_str());
+    if (i < kv.size() && !kv[i].replay.empty()) std::printf(" replay %s", kv[i].replay.c_str());
+    std::printf("\n");
   }
   std::printf("ready: %zu x %s, speed %g\n", ports.size(), flags.sim.profile.name.c_str(),
               flags.sim.speed);
@@ -168,6 +198,8 @@ int RunSim(int argc, char** argv) {
         static_cast<uint32_t>(std::min<uint64_t>(profile->scheduler.max_model_len, room));
   }
   flags.sim.profile = std::move(*profile);
+  flags.sim.kv.seed = flags.sim.seed;
+  flags.sim.kv.lag = FromSeconds(flags.kv_lag_ms / 1000);
   return Serve(flags);
 }
 

@@ -194,6 +194,13 @@ void Engine::Impl::Reset() {
   pool_.ForgetUnused();
 }
 
+bool Engine::Impl::ResetPrefixCache() {
+  if (pool_.free_blocks() < pool_.total_blocks()) return false;
+  tier_.Clear();
+  pool_.ForgetUnused();
+  return true;
+}
+
 // Ends a sequence's life; a running one is taken from running_ by the caller. One whose blocks are
 // being written to keeps its slot until EndLoad.
 void Engine::Impl::Free(uint32_t slot) {
@@ -570,6 +577,7 @@ Engine::~Engine() = default;
 Result<> Engine::Submit(Request request) { return impl_->Submit(std::move(request)); }
 bool Engine::Abort(uint64_t id) { return impl_->Abort(id); }
 void Engine::Reset() { impl_->Reset(); }
+bool Engine::ResetPrefixCache() { return impl_->ResetPrefixCache(); }
 bool Engine::HasWork() const { return impl_->has_work(); }
 Step Engine::BeginStep() { return impl_->BeginStep(); }
 Step Engine::BeginStep(Time now) { return impl_->BeginStep(now); }

@@ -175,6 +175,10 @@ class Engine {
   // tier's are forgotten.
   void Reset();
 
+  // Forgets all cached blocks, the tier's too. False, and nothing is forgotten, while a block is in
+  // use. SOURCE: vLLM's BlockPool.reset_prefix_cache.
+  bool ResetPrefixCache();
+
   // Something runs, waits, is transferred or held.
   bool HasWork() const;
   // REQUIRES: no step is under way. When nothing can run, a step of no sequences, which needs its

@@ -99,6 +99,7 @@ class Engine::Impl {
   Result<> Submit(Request request);
   bool Abort(uint64_t id);
   void Reset();
+  bool ResetPrefixCache();
   Step BeginStep() { return BeginStep(step_end_); }
   Step BeginStep(Time now);
   std::span<const Event> EndStep();

@@ -50,7 +50,8 @@ void Answer::Submit(uint64_t first_id) {
     plan.request.id = first_id + i;
     engine::Request request = std::move(plan.request);
     plan.request = {.prompt_tokens = request.prompt_tokens, .end = request.end};
-    batch.push_back({std::move(request), exchange_.received(), job_.max_tokens.value_or(0)});
+    batch.push_back({std::move(request), exchange_.received(), job_.max_tokens.value_or(0),
+                     std::move(plan.content)});
     handler_.answers_by_id_.emplace(first_id + i, this);
   }
   unfinished_ = static_cast<uint32_t>(choices_.size());

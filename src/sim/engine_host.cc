@@ -1,6 +1,7 @@
 #include "sim/engine_host.h"
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
 namespace penstock::sim {
@@ -13,10 +14,11 @@ constexpr Duration kMaxLag = milliseconds(20);
 }  // namespace
 
 EngineHost::EngineHost(net::LoopPool& loops, size_t home, std::unique_ptr<engine::Engine> engine,
-                       EngineMetrics& metrics, double speed)
+                       EngineMetrics& metrics, double speed, std::unique_ptr<KvLog> log)
     : loops_(loops),
       home_(home),
       loop_(loops.at(home)),
+      log_(std::move(log)),
       engine_(std::move(engine)),
       metrics_(metrics),
       speed_(speed),
@@ -25,6 +27,11 @@ EngineHost::EngineHost(net::LoopPool& loops, size_t home, std::unique_ptr<engine
       epoch_(loop_.Now()),
       timer_(loop_, [this] { OnStepEnd(); }) {
   metrics_.Update(*engine_);
+}
+
+void EngineHost::SetPublisher(KvPublisher* publisher, size_t engine) {
+  publisher_ = publisher;
+  engine_number_ = engine;
 }
 
 void EngineHost::SetSink(size_t loop, Sink sink) { sinks_[loop] = std::move(sink); }
@@ -46,7 +53,10 @@ void EngineHost::Abort(size_t from, std::vector<uint64_t> ids) {
   AtHome(from, [this, ids = std::move(ids)] {
     for (const uint64_t id : ids) {
       if (!engine_->Abort(id)) continue;
-      flights_.erase(id);
+      if (const auto it = flights_.find(id); it != flights_.end()) {
+        EndContent(it->second);
+        flights_.erase(it);
+      }
       metrics_.OnAbort();
     }
     metrics_.Update(*engine_);
@@ -62,16 +72,20 @@ void EngineHost::Accept(size_t from, std::vector<Submission>& batch) {
     const Flight flight{loop,
                         {.arrival = batch[i].arrival,
                          .prompt_tokens = batch[i].request.prompt_tokens,
-                         .max_tokens = batch[i].max_tokens}};
+                         .max_tokens = batch[i].max_tokens},
+                        std::move(batch[i].content)};
     if (Result<> ok = engine_->Submit(std::move(batch[i].request)); !ok) {
       answer.kind = Delta::Kind::kRejected;
       answer.code = ok.error().code;
       for (size_t j = 0; j < i; ++j) {
         engine_->Abort(first_id + j);
-        flights_.erase(first_id + j);
+        const auto it = flights_.find(first_id + j);
+        EndContent(it->second);
+        flights_.erase(it);
       }
       break;
     }
+    if (flight.content != nullptr) log_->Begin(flight.content);
     flights_.emplace(id, flight);
   }
   Send(loop, answer);
@@ -85,6 +99,7 @@ void EngineHost::BeginStep(Time start) {
   stepping_ = step.load.sequences > 0;
   if (stepping_) metrics_.OnStep(step.load.new_tokens);
   for (const engine::Event& event : step.events) OnEvent(event, start);
+  PublishBlocks();
   metrics_.Update(*engine_);
   step_end_ = start + FromSeconds(ToSeconds(step.duration) / speed_);
   // When nothing can run, what is submitted meanwhile does not wait for the timer.
@@ -98,6 +113,7 @@ void EngineHost::OnStepEnd() {
   const bool follows = stepping_ && now - step_end_ <= kMaxLag;
   if (stepping_) {
     for (const engine::Event& event : engine_->EndStep()) OnEvent(event, now);
+    PublishBlocks();
   }
   metrics_.Update(*engine_);
   stepping_ = false;
@@ -139,9 +155,28 @@ void EngineHost::OnEvent(const engine::Event& event, Time now) {
                          .kind = Delta::Kind::kFinished,
                          .reason = event.reason,
                          .count = event.count});
+      EndContent(flight);
       flights_.erase(it);
       return;
   }
+}
+
+void EngineHost::EndContent(const Flight& flight) {
+  if (flight.content != nullptr) log_->End(*flight.content);
+}
+
+// With each step, as vLLM's scheduler does: an engine that idles tells nothing.
+void EngineHost::PublishBlocks() {
+  if (publisher_ == nullptr || log_->empty()) return;
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  publisher_->Publish(engine_number_, log_->Take(std::chrono::duration<double>(now).count()));
+}
+
+void EngineHost::ResetPrefixCache(size_t from) {
+  AtHome(from, [this] {
+    if (engine_->ResetPrefixCache() && log_ != nullptr) log_->OnCleared();
+    metrics_.Update(*engine_);
+  });
 }
 
 void EngineHost::FlushSoon() {

@@ -17,6 +17,7 @@
 #include "core/time.h"
 #include "engine/engine.h"
 #include "net/loop.h"
+#include "sim/kv_log.h"
 #include "sim/metrics.h"
 
 namespace penstock::sim {
@@ -39,14 +40,18 @@ struct Delta {
 struct Submission {
   engine::Request request;
   Time arrival{};
-  uint32_t max_tokens = 0;  // as asked for; 0: not given
+  uint32_t max_tokens = 0;                   // as asked for; 0: not given
+  std::shared_ptr<const KvContent> content;  // null: events are not published
 };
 
 class EngineHost {
  public:
-  // `speed` above 1 makes steps shorter than the profile says.
+  // `speed` above 1 makes steps shorter than the profile says. `log` is the engine's listener, or
+  // null.
   EngineHost(net::LoopPool& loops, size_t home, std::unique_ptr<engine::Engine> engine,
-             EngineMetrics& metrics, double speed);
+             EngineMetrics& metrics, double speed, std::unique_ptr<KvLog> log);
+  // Where batches of events go. REQUIRES: there is a log.
+  void SetPublisher(KvPublisher* publisher, size_t engine);
 
   // Where the deltas of requests from that loop go; called on it.
   using Sink = std::function<void(std::span<const Delta>)>;
@@ -55,11 +60,14 @@ class EngineHost {
   // All or nothing; ids are unique over all loops. The answer is a kAccepted or kRejected.
   void Submit(size_t from, std::vector<Submission> batch);
   void Abort(size_t from, std::vector<uint64_t> ids);
+  // Forgets all cached blocks, unless one is in use; tells it with the next step, as vLLM does.
+  void ResetPrefixCache(size_t from);
 
  private:
   struct Flight {
     uint32_t loop = 0;
     RequestTimes times;
+    std::shared_ptr<const KvContent> content;
   };
   // Runs `task` on the home loop: now when this is it.
   template <class Task>
@@ -73,10 +81,15 @@ class EngineHost {
   void Send(uint32_t loop, const Delta& delta) { outbox_[loop].push_back(delta); }
   void Flush();
   void FlushSoon();
+  void EndContent(const Flight& flight);
+  void PublishBlocks();
 
   net::LoopPool& loops_;
   const size_t home_;
   net::Loop& loop_;
+  const std::unique_ptr<KvLog> log_;  // null: events are not published
+  KvPublisher* publisher_ = nullptr;
+  size_t engine_number_ = 0;  // the publisher's
   std::unique_ptr<engine::Engine> engine_;
   EngineMetrics& metrics_;
   const double speed_;

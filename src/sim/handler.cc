@@ -24,6 +24,8 @@ int64_t UnixSeconds() {
       .count();
 }
 
+constexpr std::string_view kResetPath = "/reset_prefix_cache";
+
 bool IsGetPath(std::string_view path) {
   return path == "/health" || path == "/ping" || path == "/v1/models" || path == "/metrics" ||
          path == "/version";
@@ -40,9 +42,13 @@ void Handler::Handle(http::Exchange& exchange) {
   const http::RequestHead& head = exchange.head();
   const bool is_get = head.method == "GET" || head.method == "HEAD";
   const model::Api api = ClassifyPath(head.path);
+  if (head.path == kResetPath && head.method == "POST") {
+    front_.host->ResetPrefixCache(index_);
+    return exchange.Respond(200, {}, "");
+  }
   if (is_get && IsGetPath(head.path)) return HandleGet(exchange, head.path);
   if (head.method == "POST" && api != model::Api::kOther) return HandlePost(exchange, api);
-  if (api == model::Api::kOther && !IsGetPath(head.path)) {
+  if (api == model::Api::kOther && !IsGetPath(head.path) && head.path != kResetPath) {
     exchange.Respond(404, kJson, R"({"detail":"Not Found"})");
   } else {
     exchange.Respond(405, kJson, R"({"detail":"Method Not Allowed"})");

@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "engine/engine.h"
+#include "sim/kv_log.h"
 #include "sim/request.h"
 #include "sim/text.h"
 
@@ -24,9 +25,11 @@ struct Plan {
   std::string text;
   std::vector<uint32_t> ends;  // bytes of text that may be shown once token i is there
   std::string stop_text;       // the stop sequence that ends it, or ""
+  std::shared_ptr<const KvContent> content;  // when it is asked for
 };
 
 // REQUIRES: `job` comes from ParseJob, so the prompt fits.
+// With the content of its blocks, if the engine has a listener that wants to tell it.
 Plan MakePlan(const Job& job, size_t prompt, uint32_t choice, const Voice& voice,
               const engine::EngineOptions& options);
 

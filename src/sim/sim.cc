@@ -63,11 +63,17 @@ struct Unit {
 class Fleet final : public SimFleet {
  public:
   Result<> Add(net::LoopPool& loops, const SimOptions& options, uint32_t index);
+  // REQUIRES: all engines are added.
+  Result<> StartKv(const SimOptions& options);
 
   std::vector<uint16_t> ports() const override {
     std::vector<uint16_t> ports;
     for (const auto& unit : units_) ports.push_back(unit->server->port());
     return ports;
+  }
+
+  std::vector<KvPublisher::Endpoint> kv_endpoints() const override {
+    return kv_ == nullptr ? std::vector<KvPublisher::Endpoint>() : kv_->endpoints();
   }
 
   void Drain(Duration limit, std::function<void()> done) override {
@@ -82,6 +88,7 @@ class Fleet final : public SimFleet {
   }
 
  private:
+  std::unique_ptr<KvPublisher> kv_;  // null: events are not published
   std::vector<std::unique_ptr<Unit>> units_;
 };
 
@@ -89,6 +96,11 @@ Result<> Fleet::Add(net::LoopPool& loops, const SimOptions& options, uint32_t in
   engine::EngineOptions engine_options = options.profile.Options();
   engine_options.policy = options.policy;
   engine_options.seed = options.seed * kMaxEngines + index;
+  std::unique_ptr<KvLog> log;
+  if (options.kv.is_on) {
+    log = std::make_unique<KvLog>(options.kv.encoding, engine_options.block_size);
+    engine_options.block_listener = log.get();
+  }
   auto engine = engine::Engine::Create(engine_options);
   if (!engine) return std::unexpected(std::move(engine.error()));
 
@@ -102,7 +114,7 @@ Result<> Fleet::Add(net::LoopPool& loops, const SimOptions& options, uint32_t in
                       .count();
   unit->metrics = std::make_unique<EngineMetrics>(front.names, engine_options);
   unit->host = std::make_unique<EngineHost>(loops, index % loops.size(), std::move(*engine),
-                                            *unit->metrics, options.speed);
+                                            *unit->metrics, options.speed, std::move(log));
   front.metrics = unit->metrics.get();
   front.host = unit->host.get();
 
@@ -128,6 +140,19 @@ Result<> Fleet::Add(net::LoopPool& loops, const SimOptions& options, uint32_t in
   return {};
 }
 
+Result<> Fleet::StartKv(const SimOptions& options) {
+  std::vector<std::string> topics;
+  for (const auto& unit : units_) {
+    topics.push_back("kv@" + options.host + ":" + std::to_string(unit->server->port()) + "@" +
+                     options.model);
+  }
+  auto kv = KvPublisher::Start(options.kv, options.host, std::move(topics));
+  if (!kv) return std::unexpected(std::move(kv.error()));
+  kv_ = std::move(*kv);
+  for (size_t i = 0; i < units_.size(); ++i) units_[i]->host->SetPublisher(kv_.get(), i);
+  return {};
+}
+
 }  // namespace
 
 Result<std::unique_ptr<SimFleet>> SimFleet::Start(net::LoopPool& loops, SimOptions options) {
@@ -138,6 +163,9 @@ Result<std::unique_ptr<SimFleet>> SimFleet::Start(net::LoopPool& loops, SimOptio
     if (Result<> ok = fleet->Add(loops, options, i); !ok) {
       return std::unexpected(std::move(ok.error()));
     }
+  }
+  if (options.kv.is_on) {
+    if (Result<> ok = fleet->StartKv(options); !ok) return std::unexpected(std::move(ok.error()));
   }
   return fleet;
 }

@@ -11,6 +11,7 @@
 #include "core/time.h"
 #include "engine/profile.h"
 #include "net/loop.h"
+#include "sim/kv_publisher.h"
 
 namespace penstock::sim {
 
@@ -25,6 +26,7 @@ struct SimOptions {
   engine::Policy policy = engine::Policy::kFcfs;
   uint64_t seed = 1;  // engines' noise differs, their answers do not
   uint32_t median_output_tokens = 192;
+  KvOptions kv;  // events about cached blocks
 };
 
 // THREADS: Start and the destructor while the loops do not run; Drain like http::Server::Drain.
@@ -35,6 +37,8 @@ class SimFleet {
   static Result<std::unique_ptr<SimFleet>> Start(net::LoopPool& loops, SimOptions options);
   virtual ~SimFleet() = default;
   virtual std::vector<uint16_t> ports() const = 0;
+  // Where each engine publishes; empty when they do not.
+  virtual std::vector<KvPublisher::Endpoint> kv_endpoints() const = 0;
   // Stops accepting and lets running answers end; `done` is called on loop 0 when none is left, or
   // after `limit`, when the rest is cut.
   virtual void Drain(Duration limit, std::function<void()> done) = 0;

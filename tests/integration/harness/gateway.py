@@ -23,9 +23,9 @@ class Sim:
     def __init__(self, folder: Path, engines: int = 1, port: int = 0, *flags: str):
         args = ["sim", "--engines", str(engines), "--port", str(port), "--loops", "1", *flags]
         self.process = Process(args, folder, f"sim-{uuid.uuid4().hex[:6]}")
-        lines = self.process.wait_for_line(r"ready")
-        self.addresses = _addresses(lines)
-        assert len(self.addresses) == engines, lines
+        self.lines = self.process.wait_for_line(r"ready")
+        self.addresses = _addresses(self.lines)
+        assert len(self.addresses) == engines, self.lines
 
     @property
     def urls(self) -> list[str]:
