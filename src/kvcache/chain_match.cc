@@ -186,9 +186,10 @@ bool ChainIndex::Reader::VisitSlot(const Runs& runs, uint16_t slot, std::pair<si
     }
     return std::min(end, matched);
   };
+  // A writer may change runs between the looks at them.
   const uint32_t blocks = contiguous(~0U);
-  const uint32_t gpu = contiguous(kGpuLevels);
-  const uint32_t sure = contiguous(kSureLevels);
+  const uint32_t gpu = std::min(blocks, contiguous(kGpuLevels));
+  const uint32_t sure = std::min(blocks, contiguous(kSureLevels));
   const bool goes_on = blocks == matched;
   const uint64_t bit = uint64_t{1} << (slot % 64);
   if (!goes_on) hold.blocks = position + blocks;
@@ -217,8 +218,8 @@ bool ChainIndex::Reader::VisitSlot(const Runs& runs, uint16_t slot, std::pair<si
       sum += to - from;
       end = to;
     }
-    hold.in_tier[tier] += sum - before;
-    before = sum;
+    hold.in_tier[tier] += std::max(sum, before) - before;
+    before = std::max(sum, before);
   }
   return goes_on;
 }

@@ -17,7 +17,7 @@
 
 namespace penstock::kvcache {
 
-struct ChainIndex::Keys {
+struct alignas(8) ChainIndex::Keys {
   uint32_t capacity;
   std::atomic<uint32_t> length;
 
@@ -48,7 +48,7 @@ struct Run {
 
 // Who holds what of a segment. Behind the header: for each level in `levels` a bitmap of `words`
 // words with the slots that hold all `covered` blocks, then `count` runs.
-struct ChainIndex::Runs {
+struct alignas(8) ChainIndex::Runs {
   uint32_t covered;
   uint16_t words;
   uint8_t levels;

@@ -3,10 +3,11 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <optional>
-#include <set>
 #include <span>
+#include <unordered_set>
 #include <vector>
 
 #include "kvcache/chain_index.h"
@@ -92,9 +93,9 @@ class HolderModel {
     }));
   }
 
-  // Every index block that is held: its namespace and all tokens up to its end, per tier.
-  using Path = std::pair<uint64_t, std::vector<uint32_t>>;
-  using Held = std::array<std::set<Path>, kTiers>;
+  // Every index block that is held, as a hash of its namespace and all tokens up to its end, per
+  // tier.
+  using Held = std::array<std::unordered_set<uint64_t>, kTiers>;
   Held AllHeld() const {
     Held held;
     for (const auto& [hash, block] : blocks_) {
@@ -102,24 +103,31 @@ class HolderModel {
       const uint32_t start = end - block.block_tokens;
       for (uint32_t k = start / index_tokens_; k < end / index_tokens_; ++k) {
         for (size_t tier = 0; tier < kTiers; ++tier) {
-          if (IsWhole(hash, k, tier)) {
-            held[tier].insert({block.name_space, std::vector<uint32_t>(
-                                                     block.path.begin(),
-                                                     block.path.begin() + (k + 1) * index_tokens_)});
-          }
+          if (IsWhole(hash, k, tier)) held[tier].insert(block.prefixes[k]);
         }
       }
     }
     return held;
   }
 
-  PrefixHold Match(const Held& held, uint64_t name_space, std::span<const uint32_t> tokens) const {
+  // Of every whole index block's end.
+  std::vector<uint64_t> Prefixes(uint64_t name_space, std::span<const uint32_t> tokens) const {
+    std::vector<uint64_t> prefixes;
+    uint64_t hash = name_space;
+    for (size_t i = 0; i < tokens.size(); ++i) {
+      hash = (hash ^ tokens[i]) * 0x9e3779b97f4a7c15ULL;
+      hash ^= hash >> 31;
+      if ((i + 1) % index_tokens_ == 0) prefixes.push_back(hash);
+    }
+    return prefixes;
+  }
+
+  PrefixHold Match(const Held& held, std::span<const uint64_t> prefixes) const {
     PrefixHold hold;
     bool in_gpu = true;
-    for (uint32_t k = 0; (k + 1) * index_tokens_ <= tokens.size(); ++k) {
-      const Path path{name_space, {tokens.begin(), tokens.begin() + (k + 1) * index_tokens_}};
+    for (const uint64_t prefix : prefixes) {
       size_t tier = 0;
-      while (tier < kTiers && !held[tier].contains(path)) ++tier;
+      while (tier < kTiers && !held[tier].contains(prefix)) ++tier;
       if (tier == kTiers) break;
       ++hold.blocks;
       ++hold.in_tier[tier];
@@ -145,6 +153,7 @@ class HolderModel {
     uint64_t name_space = 0;
     std::optional<uint64_t> parent;
     std::vector<uint32_t> path;  // all tokens up to its end
+    std::vector<uint64_t> prefixes;
     uint32_t block_tokens = 0;
     uint32_t counts[kTiers] = {};
   };
@@ -167,6 +176,7 @@ class HolderModel {
       block.name_space = store.name_space;
       block.parent = parent;
       block.path = path;
+      block.prefixes = Prefixes(store.name_space, path);
       block.block_tokens = store.block_tokens;
       ++block.counts[static_cast<size_t>(store.tier)];
       parent = store.hashes[i];
