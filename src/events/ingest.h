@@ -1,0 +1,107 @@
+// Listens to the engines' KV events on a thread of its own and keeps the index of who holds what.
+//
+// For each endpoint a SUB socket goes to where the engine publishes and, when it keeps history, a
+// DEALER to where that can be had. Or, where engines connect to the router, one bound socket takes
+// all, and the topic tells whose a batch is ("kv@10.0.0.7:8000@model").
+//
+// THREADS: SetEndpoints, OnDrift, Views and Table from any thread; sockets, publishers and holders
+// live on the listener's. REQUIRES: index and keys outlive it.
+// COST: an idle endpoint costs a heartbeat in 10 s. A thousand sockets wait in one epoll.
+// SOURCE: docs/design/0005-exact-caches.md.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/result.h"
+#include "core/snapshot.h"
+#include "core/time.h"
+#include "kvcache/chain_index.h"
+#include "kvcache/content_keys.h"
+#include "kvcache/holder.h"
+#include "kvcache/publisher.h"
+
+namespace penstock::events {
+
+// One engine's rank that publishes.
+struct EventSource {
+  std::string name;                // the endpoint's; unique
+  std::string address;             // "10.0.0.7:8000", as a topic has it
+  uint32_t slot = 0;               // of the fleet
+  std::string events;              // "tcp://10.0.0.7:5557"; "": it connects to the bound socket
+  std::string replay;              // "": it keeps no history
+  uint32_t gpu_blocks = 0;         // 0: unknown
+  uint32_t block_size_tokens = 0;  // 0: unknown
+
+  // Whether it is the same publisher; the rest may change.
+  bool IsSame(const EventSource& other) const {
+    return name == other.name && slot == other.slot && events == other.events &&
+           replay == other.replay && address == other.address;
+  }
+};
+
+// What there is to tell of one source, for people.
+struct SourceView {
+  EventSource source;
+  kvcache::PublisherState state = kvcache::PublisherState::kConnecting;
+  kvcache::PublisherReason reason = kvcache::PublisherReason::kNone;
+  std::optional<uint64_t> last_sequence;
+  double last_timestamp = 0;  // seconds since 1970; 0: none
+  uint64_t batches = 0, events = 0, bytes = 0;
+  uint64_t gaps = 0, missed = 0, restarts = 0, replays = 0, repeated = 0, broken = 0;
+  uint64_t faults[kvcache::kEventFaults] = {};
+  uint64_t tier_blocks[kvcache::kTiers] = {};
+  uint64_t orphans = 0, doubtful = 0;
+  kvcache::HolderCounters counters;
+};
+
+// Where to look for whom: what request loops need, by the fleet's slots.
+struct SlotTable {
+  struct Entry {
+    bool is_known = false;
+    kvcache::ChainIndex::Slot slot;
+    // Changes on its own. Never null where is_known.
+    std::shared_ptr<const kvcache::Publisher> publisher;
+  };
+  std::vector<Entry> entries;
+};
+
+class Ingest {
+ public:
+  struct Options {
+    std::string topic_filter;  // beginning of topics that count; "": all
+    std::string bind;          // where engines connect to; "": nowhere
+    std::string model;         // name of the forest of blocks without adapter
+    Duration tick = milliseconds(500);
+    size_t max_orphan_bytes = size_t{1} << 20;  // of one source
+    kvcache::Publisher::Options publisher;      // has_replay is each source's own
+    // Whether the engine in that slot works, by its metrics. From the listener's thread.
+    std::function<bool(uint32_t slot)> is_busy;
+  };
+
+  // Fails when the bound socket cannot be had, or no descriptor is left.
+  static Result<std::unique_ptr<Ingest>> Start(kvcache::ChainIndex& index,
+                                               const kvcache::ContentKeys& keys, Options options);
+  virtual ~Ingest() = default;
+
+  // All sources from now on. Those that are new are dialled, those that are gone are forgotten; a
+  // slot that somebody else has is somebody else's.
+  virtual void SetEndpoints(std::vector<EventSource> sources) = 0;
+  // What an engine reported of cached tokens differs from what was expected, or does no longer.
+  virtual void OnDrift(uint32_t slot, bool differs) = 0;
+
+  virtual const SnapshotCell<SlotTable>& table() const = 0;
+  // As of the last tick. In the order of names.
+  virtual std::shared_ptr<const std::vector<SourceView>> Views() const = 0;
+  // Of the bound socket: batches whose topic names nobody.
+  virtual uint64_t unknown_topics() const = 0;
+  // Messages that are no batch: of other numbers of frames, or without a sequence number.
+  virtual uint64_t malformed_messages() const = 0;
+  // Where the bound socket is, with its port; "": none.
+  virtual std::string bound_endpoint() const = 0;
+};
+
+}  // namespace penstock::events
