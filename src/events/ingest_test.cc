@@ -177,7 +177,8 @@ class IngestTest : public ::testing::Test {
     ingest = std::move(*started);
   }
   SourceView ViewOf(const std::string& name) const {
-    for (const SourceView& view : *ingest->Views()) {
+    const auto views = ingest->Views();
+    for (const SourceView& view : *views) {
       if (view.source.name == name) return view;
     }
     return {};

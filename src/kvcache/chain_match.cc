@@ -93,11 +93,11 @@ uint32_t ChainIndex::Reader::Match(uint64_t name_space, std::span<const uint64_t
   bool any_alive = words > 0;
   {
     const EpochDomain::Guard guard(epoch_);
-    const uint32_t end = ForEachSegment(
-        name_space, keys, [&](const Runs* runs, uint32_t position, uint32_t matched) {
-          any_alive = Visit(runs, position, matched, holds);
-          return any_alive;
-        });
+    const uint32_t end = ForEachSegment(name_space, keys,
+                                        [&](const Runs* runs, uint32_t position, uint32_t matched) {
+                                          any_alive = Visit(runs, position, matched, holds);
+                                          return any_alive;
+                                        });
     if (any_alive) {
       for (size_t w = 0; w < words; ++w) EndSlots(alive_[w], w, end, holds);
     }
@@ -269,9 +269,8 @@ uint32_t ChainIndex::Reader::Usable(const Group& group, std::span<const Interval
   if (window == 0) return limit;
   for (size_t i = held.size(); i-- > 0;) {
     const uint32_t end = std::min(limit, held[i].end);
-    const uint32_t need = held[i].begin == 0 && group.kind == CacheKind::kWindow
-                              ? 0
-                              : held[i].begin + window;
+    const uint32_t need =
+        held[i].begin == 0 && group.kind == CacheKind::kWindow ? 0 : held[i].begin + window;
     if (end >= need) return end;
   }
   return 0;

@@ -367,8 +367,8 @@ size_t Holder::AgeOut(uint32_t index) {
     for (uint32_t i = 0; blocks_.has_page(index) && i < page.used; ++i) {
       if ((page.marks[i] >> tier & 1) == 0) continue;
       const auto range = RangeOf(page, i, i + 1);
-      const bool is_doubtful =
-          page.node != nullptr && index_.Count(slot_.index, tier + ChainIndex::kDoubtful, range) > 0;
+      const bool is_doubtful = page.node != nullptr &&
+                               index_.Count(slot_.index, tier + ChainIndex::kDoubtful, range) > 0;
       if (!is_doubtful) continue;
       ++dropped;
       DropTier(index * kPageBlocks + i, static_cast<Tier>(tier), Drop::kAll);
