@@ -419,7 +419,8 @@ TEST(EndpointPickerConfig, ThePickersSettingsHaveLlmdsDefaults) {
   EXPECT_TRUE(s.gates.ha_populate_non_leader_datastore);
   EXPECT_FALSE(s.discovery);
   EXPECT_FALSE(s.models);
-  EXPECT_EQ(s.metrics.scheme + s.metrics.path, "http/metrics");
+  EXPECT_EQ(s.metrics.scheme + s.metrics.path, "/metrics");
+  EXPECT_FALSE(s.metrics.insecure_skip_verify);
   EXPECT_FALSE(s.metrics.interval);
   EXPECT_EQ(s.extractor.default_engine, "vllm");
   EXPECT_THAT(s.parsers, ElementsAre("openai-parser", "anthropic-parser", "vllmhttp-parser",
