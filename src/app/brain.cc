@@ -23,8 +23,9 @@ size_t LoopsOf(const config::ServeConfig& config) {
   return std::clamp<size_t>(std::thread::hardware_concurrency(), 1, kMaxLoops);
 }
 
-http::ServerOptions AdminServerOptions() {
+http::ServerOptions AdminServerOptions(const std::shared_ptr<net::TlsContext>& tls) {
   http::ServerOptions options;
+  options.tls = tls;
   options.name = "admin";
   options.max_body_bytes = 64 * 1024;
   options.max_connections = 1'000;
@@ -58,7 +59,8 @@ intake::RequestMetrics::PrefixProducer PrefixProducerOf(const sched::Scheduler& 
 
 // Null when nothing is to be recorded.
 Result<std::unique_ptr<recording::Recorder>> OpenRecorder(const config::ServeConfig& config,
-                                                          const ChosenScheduler& chosen) {
+                                                          const ChosenScheduler& chosen,
+                                                          const signals::EngineTable& engines) {
   if (config.recording.file.empty()) return nullptr;
   recording::RecorderOptions options;
   options.path = config.recording.file;
@@ -74,23 +76,35 @@ Result<std::unique_ptr<recording::Recorder>> OpenRecorder(const config::ServeCon
                             .count();
   options.start = Time(std::chrono::steady_clock::now().time_since_epoch());
   options.headers = chosen.scheduler->HeadersRead();
+  options.attributes = engines.attributes();
   auto recorder = recording::Recorder::Open(std::move(options));
   if (!recorder) return Fail(recorder.error().code, "recording.file: " + recorder.error().message);
   return recorder;
 }
 
+std::optional<model::Scheme> SchemeOf(std::string_view name) {
+  if (name.empty()) return std::nullopt;
+  return name == "https" ? model::Scheme::kHttps : model::Scheme::kHttp;
+}
+
 signals::ScraperOptions ScraperOptionsOf(const config::ServeConfig& config,
                                          const std::optional<sched::PickerSettings>& settings,
+                                         const EngineTls& tls,
                                          const signals::EngineTable& engines) {
   signals::ScraperOptions options;
+  options.metrics_tls = tls.metrics;
+  options.models_tls = tls.models;
+  options.metrics_scheme = options.models_scheme = SchemeOf(config.scrape.scheme);
   options.interval = config.scrape.interval;
   options.models_interval = config.scrape.models_interval;
   options.engines = &engines;
   if (!settings) return options;
+  options.metrics_scheme = SchemeOf(settings->metrics.scheme);
   options.metrics_path = settings->metrics.path;
   options.metrics_port = settings->metrics.port;
   options.reads_models = settings->models.has_value();
   if (!settings->models) return options;
+  options.models_scheme = SchemeOf(settings->models->scheme);
   options.models_path = settings->models->path;
   options.models_port = settings->models->port;
   if (settings->models->interval) {
@@ -112,9 +126,11 @@ std::string AddressOf(const std::string& host, uint16_t port) {
 }
 
 Brain::Brain(const config::ServeConfig& config, ChosenScheduler chosen, const BrainOptions& options,
-             std::unique_ptr<recording::Recorder> recorder, std::function<NamedStats()> front_stats)
+             EngineTls engine_tls, std::unique_ptr<recording::Recorder> recorder,
+             std::function<NamedStats()> front_stats)
     : config_(config),
       options_(options),
+      engine_tls_(std::move(engine_tls)),
       policy_(std::move(chosen.policy)),
       front_stats_(std::move(front_stats)),
       recorder_(std::move(recorder)),
@@ -145,6 +161,7 @@ Brain::Brain(const config::ServeConfig& config, ChosenScheduler chosen, const Br
                                                config_.limits.max_connections)),
       loops_(LoopsOf(config_)),
       admin_loops_(1) {
+  AddEngineTlsMetrics(registry_, engine_tls_);
   if (options_.shows_older_names) AddOlderNames(registry_);
 }
 
@@ -162,10 +179,15 @@ Result<std::unique_ptr<Brain>> Brain::Create(const config::ServeConfig& config,
                                              ChosenScheduler chosen, const BrainOptions& options,
                                              std::function<NamedStats()> front_stats) {
   for (const std::string& warning : chosen.warnings) telemetry::log::Warn(warning);
-  auto recorder = OpenRecorder(config, chosen);
+  auto engine_tls = MakeEngineTls(config.engine_tls, options.signals);
+  if (!engine_tls) return std::unexpected(engine_tls.error());
+  const auto described = DescribedEngines(options);
+  auto recorder =
+      OpenRecorder(config, chosen, described ? *described : signals::EngineTable::Known());
   if (!recorder) return std::unexpected(recorder.error());
-  return std::unique_ptr<Brain>(
-      new Brain(config, std::move(chosen), options, std::move(*recorder), std::move(front_stats)));
+  return std::unique_ptr<Brain>(new Brain(config, std::move(chosen), options,
+                                          std::move(*engine_tls), std::move(*recorder),
+                                          std::move(front_stats)));
 }
 
 uint64_t Brain::RandomSeed() { return (uint64_t{entropy_()} << 32) | entropy_(); }
@@ -181,7 +203,7 @@ Result<> Brain::OpenAdmin() {
   const auto listen = config::ParseListen(config_.admin_listen);
   if (!listen) return Fail(listen.error().code, "adminListen: " + listen.error().message);
   auto opened = http::Server::Create(
-      admin_loops_, listen->host, listen->port, AdminServerOptions(),
+      admin_loops_, listen->host, listen->port, AdminServerOptions(options_.admin_tls),
       [&](net::Loop&) { return std::make_unique<admin::AdminHandler>(admin_shared_); });
   if (!opened) return Fail(opened.error().code, "adminListen: " + opened.error().message);
   admin_server_ = std::move(*opened);
@@ -207,7 +229,7 @@ Result<> Brain::Open(const std::function<Result<>()>& open_front) {
   if (Result<> opened = open_front(); !opened) return opened;
   if (Result<> opened = OpenAdmin(); !opened) return opened;
   scraper_ = std::make_unique<signals::Scraper>(
-      fleet_, registry_, ScraperOptionsOf(config_, options_.signals, engines_));
+      fleet_, registry_, ScraperOptionsOf(config_, options_.signals, engine_tls_, engines_));
   scraper_->Start();
   scraper_->WaitFirstRound(kFirstRound);
   StartTicking();

@@ -15,6 +15,7 @@
 
 #include "admin/admin_handler.h"
 #include "admin/live_stats.h"
+#include "app/engine_tls.h"
 #include "app/plugin_times.h"
 #include "app/scheduling.h"
 #include "app/state_metrics.h"
@@ -25,6 +26,7 @@
 #include "http/server.h"
 #include "intake/request_metrics.h"
 #include "net/loop.h"
+#include "net/tls.h"
 #include "recording/recorder.h"
 #include "sched/picker_settings.h"
 #include "signals/engine_table.h"
@@ -44,6 +46,8 @@ struct BrainOptions {
   std::string pool_namespace = "default";
   Duration metrics_staleness = Duration::max();
   intake::RequestMetrics::ErrorCodes error_codes = intake::RequestMetrics::ErrorCodes::kOwn;
+  // TLS of the metrics port; null: none.
+  std::shared_ptr<net::TlsContext> admin_tls;
   // Whether metrics are shown under the older of llm-d's names too.
   bool shows_older_names = false;
 };
@@ -72,6 +76,7 @@ class Brain {
   intake::RequestMetrics& metrics() { return metrics_; }
   telemetry::Registry& registry() { return registry_; }
   net::LoopPool& loops() { return loops_; }
+  const EngineTls& engine_tls() const { return engine_tls_; }
   net::LoopPool& admin_loops() { return admin_loops_; }
   size_t connections_per_loop() const { return connections_per_loop_; }
   uint64_t RandomSeed();
@@ -85,7 +90,8 @@ class Brain {
 
  private:
   Brain(const config::ServeConfig& config, ChosenScheduler chosen, const BrainOptions& options,
-        std::unique_ptr<recording::Recorder> recorder, std::function<NamedStats()> front_stats);
+        EngineTls engine_tls, std::unique_ptr<recording::Recorder> recorder,
+        std::function<NamedStats()> front_stats);
   Result<> OpenAdmin();
   void StartTicking();
   NamedStats ServerStats() const;
@@ -93,6 +99,7 @@ class Brain {
   // Members are destroyed from the last to the first: whoever uses something goes before it.
   const config::ServeConfig config_;
   const BrainOptions options_;
+  const EngineTls engine_tls_;
   const std::string policy_;
   const std::function<NamedStats()> front_stats_;
   std::atomic<bool> draining_{false};

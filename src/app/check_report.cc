@@ -70,7 +70,7 @@ std::string DiscoveryText(const PickerSettings& settings) {
 }
 
 std::string MetricsText(const sched::EngineSource& source) {
-  return fmt::format("{}://ENGINE{}{}, {}", source.scheme,
+  return fmt::format("{}://ENGINE{}{}, {}", source.scheme.empty() ? "http" : source.scheme,
                      source.port == 0 ? "" : fmt::format(":{}", source.port), source.path,
                      source.interval
                          ? "every " + config::FormatDuration(*source.interval)
@@ -156,6 +156,13 @@ void NoteDefaults(const YamlNode& tree, CheckReport* report) {
            : ": neither plugins nor schedulingProfiles: llm-d's built-in default is used"));
 }
 
+bool UsesAttributes(const CheckReport& report) {
+  const auto& metrics = report.explanation->metrics;
+  return std::ranges::any_of(report.spec.attributes, [&](const std::string& name) {
+    return std::ranges::find(metrics, name) != metrics.end();
+  });
+}
+
 CheckReport CheckPickerConfig(const YamlNode& tree, const std::string& file_name) {
   CheckReport report;
   report.file = file_name;
@@ -181,6 +188,8 @@ CheckReport CheckPickerConfig(const YamlNode& tree, const std::string& file_name
   for (const std::string& sentence : lost) {
     report.notes.push_back(fmt::format("{}: 'penstock serve' refuses it: {}", file_name, sentence));
   }
+  // Plugins that read the configuration's own attributes would not start there.
+  if (UsesAttributes(report)) return report;
   report.penstock_yaml = PenstockYaml(settings, report, lost);
   return report;
 }

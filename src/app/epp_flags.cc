@@ -34,6 +34,16 @@ Setter Text(std::string EppFlags::*field) {
   };
 }
 
+Setter Scheme(std::string EppFlags::*field) {
+  return [field](std::string_view value, EppFlags& flags) -> Result<> {
+    if (value != "http" && value != "https") {
+      return std::unexpected(Wrong("is neither http nor https"));
+    }
+    flags.*field = value;
+    return {};
+  };
+}
+
 Setter Switch(bool EppFlags::*field) {
   return [field](std::string_view value, EppFlags& flags) -> Result<> {
     const std::array<std::string_view, 6> yes = {"true", "1", "t", "T", "TRUE", "True"};
@@ -156,8 +166,8 @@ Setter Gone() {
   };
 }
 
-const std::vector<Flag>& Flags() {
-  static const std::vector<Flag> flags = {
+std::vector<Flag> LlmdFlags() {
+  return {
       {"config-file", "FILE", "EndpointPickerConfig, as llm-d uses it",
        Text(&EppFlags::config_file)},
       {"config-text", "YAML", "The same as a text", Text(&EppFlags::config_text)},
@@ -208,14 +218,26 @@ const std::vector<Flag>& Flags() {
        Switch(&EppFlags::enable_grpc_stream_metrics)},
       {"metrics-endpoint-auth", "", "Kubernetes' authentication for /metrics; needs Kubernetes",
        Switch(&EppFlags::metrics_endpoint_auth)},
-      {"metrics-cert-dir", "FOLDER", "HTTPS for /metrics", Text(&EppFlags::metrics_cert_dir)},
-      {"metrics-client-ca-file", "FILE", "Clients of /metrics must show a certificate",
+      {"metrics-cert-dir", "FOLDER", "HTTPS on the metrics port: watched tls.crt and tls.key",
+       Text(&EppFlags::metrics_cert_dir)},
+      {"metrics-client-ca-file", "FILE",
+       "Clients of the metrics port must show a certificate of these authorities",
        Text(&EppFlags::metrics_client_ca_file)},
       {"enable-pprof", "", "Taken; there is no Go here to profile",
        Switch(&EppFlags::enable_pprof)},
       {"tracing", "", "OpenTelemetry spans", Switch(&EppFlags::tracing)},
       {"allow-experimental-plugins", "", "Taken and not needed: every plugin that is there may run",
        Switch(&EppFlags::allow_experimental_plugins)},
+      {"model-server-metrics-scheme", "SCHEME",
+       "Of older pickers: http or https for engines' metrics; metrics-data-source wins",
+       Scheme(&EppFlags::model_server_metrics_scheme)},
+      {"model-server-metrics-path", "PATH", "Of older pickers [/metrics]",
+       Text(&EppFlags::model_server_metrics_path)},
+      {"model-server-metrics-port", "PORT", "Of older pickers [the engine's]",
+       Number(&EppFlags::model_server_metrics_port)},
+      {"model-server-metrics-https-insecure-skip-verify", "",
+       "Of older pickers: take any certificate [true]",
+       Switch(&EppFlags::model_server_metrics_skip_verify)},
       {"v", "LEVEL", "Verbosity: 4 and more writes debug lines [2]", Verbosity()},
       {"zap-log-level", "LEVEL", "debug, info or error", ZapLevel()},
       {"zap-encoder", "NAME", "Taken; see --log-format", Ignored()},
@@ -227,12 +249,18 @@ const std::vector<Flag>& Flags() {
       {"kv-cache-usage-percentage-metric", "NAME", "Gone", Gone()},
       {"lora-info-metric", "NAME", "Gone", Gone()},
       {"cache-info-metric", "NAME", "Gone", Gone()},
-      // our own
+  };
+}
+
+std::vector<Flag> OwnFlags() {
+  return {
       {"host", "ADDRESS", "Where all three ports are opened [0.0.0.0]", Text(&EppFlags::host)},
       {"metrics-host", "ADDRESS", "Another one for the metrics port",
        Text(&EppFlags::metrics_host)},
       {"engine", "URL", "An engine, as for 'penstock serve'; may be repeated",
        Each(&EppFlags::engines)},
+      {"engine-ca-file", "FILE", "Authorities, in PEM, of engines that are read over https",
+       Text(&EppFlags::engine_ca_file)},
       {"endpoints-file", "FILE", "Watched file of engines, YAML or JSON",
        Text(&EppFlags::endpoints_file)},
       {"policy", "NAME", "A built-in policy instead of a configuration", Text(&EppFlags::policy)},
@@ -247,6 +275,14 @@ const std::vector<Flag>& Flags() {
        Text(&EppFlags::record)},
       {"log-format", "NAME", "text or json [text]", Text(&EppFlags::log_format)},
   };
+}
+
+const std::vector<Flag>& Flags() {
+  static const std::vector<Flag> flags = [] {
+    std::vector<Flag> all = LlmdFlags();
+    for (Flag& flag : OwnFlags()) all.push_back(std::move(flag));
+    return all;
+  }();
   return flags;
 }
 

@@ -48,7 +48,13 @@ struct EppFlags {
   std::string config_text;
   bool allow_experimental_plugins = false;
   int verbosity = 2;
+  // of the picker's older generation, where llm-d reads metrics-data-source
+  std::string model_server_metrics_scheme;
+  std::string model_server_metrics_path;
+  uint16_t model_server_metrics_port = 0;
+  bool model_server_metrics_skip_verify = true;
   // our own
+  std::string engine_ca_file;
   std::string host = "0.0.0.0";
   std::string metrics_host;  // empty: host
   std::vector<std::string> engines;

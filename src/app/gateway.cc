@@ -45,10 +45,13 @@ Result<> Gateway::Impl::OpenServer() {
   const config::ServeConfig& config = brain->config();
   const auto listen = config::ParseListen(config.listen);
   if (!listen) return Fail(listen.error().code, "listen: " + listen.error().message);
-  shared = std::make_unique<proxy::GatewayShared>(proxy::GatewayShared{
-      brain->director(),
-      brain->metrics(),
-      {config.timeouts.connect, config.timeouts.first_byte, config.timeouts.idle}});
+  const http::CallOptions plain = {.connect_timeout = config.timeouts.connect,
+                                   .first_byte_timeout = config.timeouts.first_byte,
+                                   .idle_timeout = config.timeouts.idle};
+  http::CallOptions with_tls = plain;
+  with_tls.tls = brain->engine_tls().requests;
+  shared = std::make_unique<proxy::GatewayShared>(
+      proxy::GatewayShared{brain->director(), brain->metrics(), plain, with_tls});
   auto opened = http::Server::Create(
       brain->loops(), listen->host, listen->port,
       GatewayServerOptions(config, brain->connections_per_loop(), brain->metrics()),

@@ -22,8 +22,8 @@
 namespace penstock::app {
 namespace {
 
-constexpr http::CallOptions kCallOptions = {.first_byte_timeout = seconds(300),
-                                            .idle_timeout = seconds(60)};
+const http::CallOptions kCallOptions = {.first_byte_timeout = seconds(300),
+                                        .idle_timeout = seconds(60)};
 constexpr size_t kMaxErrorBytes = 64 * 1024;
 constexpr size_t kMostTokens = 100'000;   // of an answer
 constexpr auto kPatience = seconds(600);  // for a round of requests

@@ -64,6 +64,7 @@ struct Picker::Impl {
     if (brain != nullptr) brain->Stop();
   }
   Result<> OpenTls();
+  Result<> OpenMetricsTls();
   Result<> OpenServers();
   grpc::HealthJudge Judge();
   void WaitForStreams();
@@ -74,8 +75,9 @@ struct Picker::Impl {
   std::unique_ptr<ByteBudget> bodies;
   std::unique_ptr<extproc::StreamMetrics> streams;
   std::unique_ptr<extproc::Shared> shared;
-  std::shared_ptr<net::TlsContext> tls;  // null: none
-  std::unique_ptr<discovery::CertificateWatch> certificate;
+  std::shared_ptr<net::TlsContext> tls;          // null: none
+  std::shared_ptr<net::TlsContext> metrics_tls;  // null: none
+  std::unique_ptr<discovery::CertificateWatch> certificate, metrics_certificate;
   std::unique_ptr<grpc::Server> server, health;
   std::unique_ptr<GrpcMetrics> grpc_metrics;
   // Of a drain, on loop 0.
@@ -116,6 +118,26 @@ Result<> Picker::Impl::OpenTls() {
   auto watch = discovery::CertificateWatch::Start(tls, flags.cert_path, *shown);
   if (!watch) return Fail(watch.error().code, "--enable-cert-reload: " + watch.error().message);
   certificate = std::move(*watch);
+  return {};
+}
+
+Result<> Picker::Impl::OpenMetricsTls() {
+  const std::string& folder = flags.metrics_cert_dir;
+  if (folder.empty()) return {};
+  const auto shown = net::ReadCertificate(folder);
+  if (!shown) return Fail(shown.error().code, "--metrics-cert-dir: " + shown.error().message);
+  auto made = net::TlsContext::Create(
+      {.protocol = "", .client_ca_file = flags.metrics_client_ca_file}, *shown);
+  if (!made) return Fail(made.error().code, "TLS of the metrics port: " + made.error().message);
+  metrics_tls = std::move(*made);
+  auto watch = discovery::CertificateWatch::Start(metrics_tls, folder, *shown);
+  if (!watch) return Fail(watch.error().code, "--metrics-cert-dir: " + watch.error().message);
+  metrics_certificate = std::move(*watch);
+  if (flags.metrics_client_ca_file.empty()) {
+    telemetry::log::Warn(
+        "the metrics port speaks TLS, but lets everybody read: clients are told "
+        "apart with --metrics-client-ca-file");
+  }
   return {};
 }
 
@@ -177,12 +199,14 @@ Result<std::unique_ptr<Picker>> Picker::StartPlanned(const EppFlags& flags, Pick
   impl->flags = flags;
   impl->settings = plan.settings;
   if (auto opened = impl->OpenTls(); !opened) return std::unexpected(opened.error());
+  if (auto opened = impl->OpenMetricsTls(); !opened) return std::unexpected(opened.error());
   const BrainOptions options{.watches_endpoints_file = plan.watches_endpoints_file,
                              .signals = plan.settings,
                              .pool_name = flags.pool_name.empty() ? "epp" : flags.pool_name,
                              .pool_namespace = PoolNamespace(flags),
                              .metrics_staleness = flags.metrics_staleness_threshold,
                              .error_codes = intake::RequestMetrics::ErrorCodes::kLlmd,
+                             .admin_tls = impl->metrics_tls,
                              .shows_older_names = true};
   auto brain = Brain::Create(plan.config, std::move(plan.chosen), options, nullptr);
   if (!brain) return std::unexpected(brain.error());

@@ -35,10 +35,9 @@ Result<> CheckMissing(const EppFlags& flags) {
         Wrong("--endpoint-selector: needs a Kubernetes API server connection, which is missing; "
               "name the engines with a file-discovery plugin, --endpoints-file or --engine"));
   }
-  if (!flags.metrics_cert_dir.empty() || !flags.metrics_client_ca_file.empty()) {
+  if (!flags.metrics_client_ca_file.empty() && flags.metrics_cert_dir.empty()) {
     return std::unexpected(
-        Wrong("--metrics-cert-dir, --metrics-client-ca-file: HTTPS on the metrics port is missing; "
-              "keep it inside with --metrics-host=127.0.0.1, behind a proxy that speaks TLS"));
+        Wrong("--metrics-client-ca-file: give --metrics-cert-dir too, so that there is TLS"));
   }
   if (flags.Has("metrics-endpoint-auth") && flags.metrics_endpoint_auth) {
     return std::unexpected(
@@ -116,6 +115,36 @@ Result<> FindEndpoints(const EppFlags& flags, PickerPlan* plan) {
       "give --endpoints-file or --engine"));
 }
 
+// Flags of the picker's older generation; whoever declares the source has said it all.
+Result<> ApplySourceFlags(const EppFlags& flags, PickerPlan* plan) {
+  plan->config.engine_tls.ca_file = flags.engine_ca_file;
+  sched::EngineSource& source = plan->settings.metrics;
+  const bool is_given = flags.Has("model-server-metrics-scheme") ||
+                        flags.Has("model-server-metrics-path") ||
+                        flags.Has("model-server-metrics-port") ||
+                        flags.Has("model-server-metrics-https-insecure-skip-verify");
+  if (!is_given) return {};
+  if (!source.name.empty()) {
+    telemetry::log::Warn(
+        "--model-server-metrics-* have no effect: the configuration declares a "
+        "metrics-data-source",
+        {{"source", source.name}});
+    return {};
+  }
+  if (!flags.model_server_metrics_path.empty() && flags.model_server_metrics_path.front() != '/') {
+    return std::unexpected(
+        Wrong(fmt::format("--model-server-metrics-path={}: does not begin with a slash",
+                          flags.model_server_metrics_path)));
+  }
+  source.scheme = flags.model_server_metrics_scheme;
+  source.port = flags.model_server_metrics_port;
+  if (!flags.model_server_metrics_path.empty()) source.path = flags.model_server_metrics_path;
+  if (flags.Has("model-server-metrics-https-insecure-skip-verify")) {
+    source.insecure_skip_verify = flags.model_server_metrics_skip_verify;
+  }
+  return {};
+}
+
 void ApplyBounds(const EppFlags& flags, config::ServeConfig* config) {
   config->threads = flags.threads;
   config->limits.max_body_bytes = flags.max_body_bytes;
@@ -168,6 +197,9 @@ Result<PickerPlan> PlanPicker(const EppFlags& flags) {
     plan.chosen = std::move(*chosen);
   }
   if (Result<> found = FindEndpoints(flags, &plan); !found) return std::unexpected(found.error());
+  if (Result<> applied = ApplySourceFlags(flags, &plan); !applied) {
+    return std::unexpected(applied.error());
+  }
   ApplyBounds(flags, &plan.config);
   if (plan.settings.metrics.interval) {
     plan.config.scrape.interval =

@@ -68,6 +68,14 @@ Result<std::unique_ptr<sched::Scheduler>> SchedulerOfYaml(const std::string& sch
   config::Diagnostics diagnostics{.file = "scheduling"};
   sched::SchedulingSpec spec;
   sched::LoadInlineScheduling(*plugins, *profiles, plugins::Builtins(), &spec, &diagnostics);
+  if (const YamlNode* const attributes = tree->Find("attributes")) {
+    for (const YamlNode& name : attributes->items) spec.attributes.push_back(name.scalar);
+    if (spec.attributes.size() > sched::kMaxAttributes) {
+      return Fail(Code::kOutOfRange, fmt::format("scheduling: {} attributes are more than {}",
+                                                 spec.attributes.size(), sched::kMaxAttributes));
+    }
+  }
+  if (const YamlNode* const extractor = tree->Find("extractor")) spec.extractor = extractor->scalar;
   auto chosen = WireScheduler(spec, "", std::move(diagnostics));
   if (!chosen) return std::unexpected(chosen.error());
   return std::move(chosen->scheduler);

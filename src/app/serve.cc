@@ -69,6 +69,12 @@ constexpr FieldFlag kFields[] = {
     {"--max-tries", "retry.maxTries", false, "Engines asked for one request [2]"},
     {"--retry-budget", "retry.budgetRatio", false, "Retries as a share of requests [0.2]"},
     {"--scrape-interval", "scrape.interval", false, "Between two reads of /metrics [50ms]"},
+    {"--engine-ca-file", "engineTls.caFile", true,
+     "Authorities of https engines, PEM [the system's]"},
+    {"--engine-server-name", "engineTls.serverName", true,
+     "Name that their certificates must be for [the engine's host]"},
+    {"--engine-skip-verify", "engineTls.insecureSkipVerify", false,
+     "true: take any certificate of an engine [false]"},
     {"--record", "recording.file", true,
      "Write what is heard and decided, without prompts, for 'penstock lab verify' and 'replay'"},
     {"--record-max-bytes", "recording.maxBytes", false, "Size at which a recording ends [1GiB]"},
@@ -86,7 +92,7 @@ void Declare(CLI::App& app, Flags& flags) {
   app.footer(kExamples);
   app.add_option("--config", flags.config_file, "penstock.yaml; flags win over it");
   app.add_option("--engine", flags.engines,
-                 "http://HOST:PORT[,name=N][,role=R][,engineType=T][,label.KEY=VALUE]"
+                 "http[s]://HOST:PORT[,name=N][,role=R][,engineType=T][,label.KEY=VALUE]"
                  "[,metricsPort=P][,ranks=N]; may be repeated");
   for (size_t i = 0; i < std::size(kFields); ++i) {
     app.add_option(kFields[i].flag, flags.values[i], kFields[i].help);

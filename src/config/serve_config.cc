@@ -114,6 +114,7 @@ class ServeChecker {
     CheckListen("adminListen", config_.admin_listen);
     CheckScheduling();
     CheckEngines();
+    CheckEngineTls();
   }
 
  private:
@@ -169,6 +170,17 @@ class ServeChecker {
     }
   }
 
+  void CheckEngineTls() {
+    const EngineTlsConfig& tls = config_.engine_tls;
+    if (tls.certificate_file.empty() != tls.key_file.empty()) {
+      AddError(*tree_.Find("engineTls"), "engineTls: certificateFile and keyFile go together");
+    }
+    if (!tls.insecure_skip_verify || (tls.ca_file.empty() && tls.server_name.empty())) return;
+    diagnostics_->warnings.push_back(
+        wire::At(diagnostics_->file, *tree_.Find("engineTls"),
+                 "engineTls: insecureSkipVerify is on, so caFile and serverName have no effect"));
+  }
+
   const wire::YamlNode& tree_;
   const ServeConfig& config_;
   Diagnostics* diagnostics_;
@@ -192,17 +204,16 @@ Result<ServeConfig> LoadServeConfig(std::string_view text, std::string_view file
   return config;
 }
 
-Result<HostPort> ParseEngineUrl(std::string_view url) {
-  constexpr std::string_view kScheme = "http://";
-  if (EqualsIgnoreCase(url.substr(0, 8), "https://")) {
-    return Fail(Code::kInvalidArgument,
-                fmt::format("'{}': TLS to engines is not supported yet; use http://", url));
+Result<EngineUrl> ParseEngineUrl(std::string_view url) {
+  constexpr std::string_view kHttp = "http://";
+  constexpr std::string_view kHttps = "https://";
+  const bool is_https = EqualsIgnoreCase(url.substr(0, kHttps.size()), kHttps);
+  if (!is_https && !EqualsIgnoreCase(url.substr(0, kHttp.size()), kHttp)) {
+    return Fail(
+        Code::kInvalidArgument,
+        fmt::format("'{}' is no engine address; write http://HOST:PORT or https://HOST:PORT", url));
   }
-  if (!EqualsIgnoreCase(url.substr(0, kScheme.size()), kScheme)) {
-    return Fail(Code::kInvalidArgument,
-                fmt::format("'{}' is no engine address; write http://HOST:PORT", url));
-  }
-  std::string_view authority = url.substr(kScheme.size());
+  std::string_view authority = url.substr(is_https ? kHttps.size() : kHttp.size());
   if (authority.ends_with('/')) authority.remove_suffix(1);
   if (authority.find_first_of("/?#") != std::string_view::npos) {
     return Fail(Code::kInvalidArgument,
@@ -212,17 +223,20 @@ Result<HostPort> ParseEngineUrl(std::string_view url) {
     return Fail(Code::kInvalidArgument, "an engine address holds no user name or password");
   }
   constexpr uint16_t kHttpPort = 80;
-  Result<HostPort> parsed = ParseHostPort(authority, kHttpPort, url);
-  if (parsed && parsed->port == 0) {
+  constexpr uint16_t kHttpsPort = 443;
+  Result<HostPort> parsed = ParseHostPort(authority, is_https ? kHttpsPort : kHttpPort, url);
+  if (!parsed) return std::unexpected(parsed.error());
+  if (parsed->port == 0) {
     return Fail(Code::kOutOfRange, fmt::format("'{}': port 0 cannot be connected to", url));
   }
-  return parsed;
+  return EngineUrl{is_https ? model::Scheme::kHttps : model::Scheme::kHttp, std::move(parsed->host),
+                   parsed->port};
 }
 
 Result<HostPort> ParseListen(std::string_view text) { return ParseHostPort(text, 0, text); }
 
 Result<std::vector<model::EndpointSpec>> ToEndpoints(const EngineConfig& engine) {
-  const Result<HostPort> address = ParseEngineUrl(engine.url);
+  const Result<EngineUrl> address = ParseEngineUrl(engine.url);
   if (!address) return std::unexpected(address.error());
   std::map<std::string, std::string> labels = engine.labels;
   if (auto added = AddLabel(labels, model::kRoleLabel, engine.role, "role"); !added) {
@@ -242,6 +256,7 @@ Result<std::vector<model::EndpointSpec>> ToEndpoints(const EngineConfig& engine)
   for (uint32_t rank = 0; rank < ranks; ++rank) {
     model::EndpointSpec spec;
     spec.host = address->host;
+    spec.scheme = address->scheme;
     spec.port = static_cast<uint16_t>(address->port + rank);
     if (engine.metrics_port != 0) {
       spec.metrics_port = static_cast<uint16_t>(engine.metrics_port + rank);

@@ -28,7 +28,9 @@ struct EngineConfig {
 
   template <class V>
   void Describe(V& v) {
-    v.Field("url", url, {.text = "Address of the engine, http://HOST:PORT.", .required = true});
+    v.Field("url", url,
+            {.text = "Address of the engine, http://HOST:PORT or https://HOST:PORT.",
+             .required = true});
     v.Field("name", name, {.text = "Unique name in logs and metrics; HOST:PORT when empty."});
     v.Field("labels", labels, {.text = "Labels that filters can select by."});
     v.Field("role", role,
@@ -167,6 +169,7 @@ struct RetryConfig {
 struct ScrapeConfig {
   Duration interval = milliseconds(50);
   Duration models_interval = seconds(10);
+  std::string scheme;
 
   template <class V>
   void Describe(V& v) {
@@ -174,6 +177,33 @@ struct ScrapeConfig {
             {.text = "Between two reads of an engine's /metrics.", .min = 0.01, .max = 3600});
     v.Field("modelsInterval", models_interval,
             {.text = "Between two reads of an engine's /v1/models.", .min = 0.1, .max = 3600});
+    v.Field("scheme", scheme,
+            {.text = "How engines are read when it is not as requests are sent to them: an engine "
+                     "behind TLS may show its metrics without.",
+             .one_of = {"", "http", "https"}});
+  }
+};
+
+struct EngineTlsConfig {
+  std::string ca_file;
+  std::string server_name;
+  std::string certificate_file;
+  std::string key_file;
+  bool insecure_skip_verify = false;
+
+  template <class V>
+  void Describe(V& v) {
+    v.Field("caFile", ca_file,
+            {.text = "Certificates, in PEM, of the authorities that engines' certificates must "
+                     "come from; those of the system when empty."});
+    v.Field("serverName", server_name,
+            {.text = "Name that engines' certificates must be for; the engine's own host when "
+                     "empty."});
+    v.Field("certificateFile", certificate_file,
+            {.text = "Certificate to show to engines that ask for one, in PEM, with `keyFile`."});
+    v.Field("keyFile", key_file, {.text = "Its private key, in PEM, without a password."});
+    v.Field("insecureSkipVerify", insecure_skip_verify,
+            {.text = "Take any certificate: whoever is in between can read and change all."});
   }
 };
 
@@ -220,6 +250,7 @@ struct ServeConfig {
   TimeoutsConfig timeouts;
   RetryConfig retry;
   ScrapeConfig scrape;
+  EngineTlsConfig engine_tls;
   RecordingConfig recording;
   LogConfig log;
 
@@ -239,6 +270,7 @@ struct ServeConfig {
     v.Field("timeouts", timeouts, {.text = "How long to wait for whom."});
     v.Field("retry", retry, {.text = "When a request is tried on another engine."});
     v.Field("scrape", scrape, {.text = "How engines are watched."});
+    v.Field("engineTls", engine_tls, {.text = "TLS to the engines whose url is https."});
     v.Field("recording", recording, {.text = "A recording of every decision."});
     v.Field("log", log, {.text = "What is written to stderr."});
   }
@@ -248,12 +280,17 @@ struct ServeConfig {
 Result<ServeConfig> LoadServeConfig(std::string_view text, std::string_view file_name,
                                     std::vector<std::string>* warnings);
 
-// "http://10.0.0.1:8000", "http://[fd00::1]:8000" to host and port.
 struct HostPort {
   std::string host;
   uint16_t port = 0;
 };
-Result<HostPort> ParseEngineUrl(std::string_view url);
+// "http://10.0.0.1:8000", "https://[fd00::1]:8000". Without a port it is the scheme's own.
+struct EngineUrl {
+  model::Scheme scheme = model::Scheme::kHttp;
+  std::string host;
+  uint16_t port = 0;
+};
+Result<EngineUrl> ParseEngineUrl(std::string_view url);
 // "127.0.0.1:8080", "[::1]:0", "localhost:80".
 Result<HostPort> ParseListen(std::string_view text);
 

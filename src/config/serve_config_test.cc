@@ -66,8 +66,10 @@ TEST(ServeConfig, SaysWhatNoSingleFieldCanJudge) {
   EXPECT_THAT(ErrorOf("listen: 8080\n"), HasSubstr("p.yaml:1:9: listen: must be a text"));
   EXPECT_THAT(ErrorOf("listen: localhost\n"),
               HasSubstr("p.yaml:1:9: listen: 'localhost': a port is missing"));
-  EXPECT_THAT(ErrorOf("engines:\n  - url: https://e:1\n"),
-              HasSubstr("p.yaml:2:5: engines[0]: 'https://e:1': TLS to engines is not supported"));
+  EXPECT_THAT(ErrorOf("engines:\n  - url: https://e:0\n"),
+              HasSubstr("p.yaml:2:5: engines[0]: 'https://e:0': port 0 cannot be connected to"));
+  EXPECT_THAT(ErrorOf("engineTls: {keyFile: /k}\n"),
+              HasSubstr("p.yaml:1:12: engineTls: certificateFile and keyFile go together"));
   EXPECT_THAT(ErrorOf("engines:\n- {url: http://e:1, name: a}\n- {url: http://f:1, name: a}\n"),
               HasSubstr("p.yaml:3:3: engines[1]: name 'a' is used twice"));
   EXPECT_THAT(ErrorOf("engines:\n- {url: http://e:1, name: a}\n- {url: http://e:1, name: b}\n"),
@@ -91,13 +93,14 @@ TEST(EngineUrl, IsAHostAndAPort) {
       {"HTTP://vllm-0.svc", {"vllm-0.svc", 80}},
       {"http://[::1]", {"::1", 80}}};
   for (const auto& [url, expected] : good) {
-    const Result<HostPort> parsed = ParseEngineUrl(url);
+    const Result<EngineUrl> parsed = ParseEngineUrl(url);
     ASSERT_TRUE(parsed) << parsed.error().message;
+    EXPECT_EQ(parsed->scheme, model::Scheme::kHttp);
     EXPECT_EQ(parsed->host, expected.host);
     EXPECT_EQ(parsed->port, expected.port);
   }
   for (std::string_view url :
-       {"", "http://", "10.0.0.1:8000", "https://a:1", "http://a:1/v1", "http://a:0",
+       {"", "http://", "10.0.0.1:8000", "ftp://a:1", "http://a:1/v1", "http://a:0",
         "http://a:65536", "http://a:", "http://a:x", "http://:8000", "http://::1:8000",
         "http://[::1", "http://[a]:1", "http://u:p@a:1", "http://a b:1", "http://10.0.0.300:1",
         "http://a?x", "http://a..b:1"}) {
@@ -105,8 +108,22 @@ TEST(EngineUrl, IsAHostAndAPort) {
   }
 }
 
+TEST(EngineUrl, HttpsHasAPortOfItsOwn) {
+  Result<EngineUrl> parsed = ParseEngineUrl("HTTPS://engine.example/");
+  ASSERT_TRUE(parsed) << parsed.error().message;
+  EXPECT_EQ(parsed->scheme, model::Scheme::kHttps);
+  EXPECT_EQ(parsed->host, "engine.example");
+  EXPECT_EQ(parsed->port, 443);
+  EXPECT_EQ(ParseEngineUrl("https://[::1]:8443")->port, 8443);
+  const auto endpoints = ToEndpoints({.url = "https://a:1", .ranks = 2});
+  ASSERT_TRUE(endpoints);
+  for (const model::EndpointSpec& spec : *endpoints) {
+    EXPECT_EQ(spec.scheme, model::Scheme::kHttps);
+  }
+}
+
 TEST(EngineUrl, ErrorsDoNotRepeatCredentials) {
-  const Result<HostPort> parsed = ParseEngineUrl("http://user:secret@host:1");
+  const Result<EngineUrl> parsed = ParseEngineUrl("http://user:secret@host:1");
   ASSERT_FALSE(parsed);
   EXPECT_THAT(parsed.error().message, ::testing::Not(HasSubstr("secret")));
 }
@@ -152,7 +169,7 @@ TEST(EngineFlag, ReadsItsSettings) {
       {"http://a:1,name=x,name=y", "'name' is given twice"},
       {"http://a:1,ranks=0", "below the minimum 1"},
       {"http://a:1,labels=x", "must be a map of texts"},
-      {"https://a:1", "TLS to engines"},
+      {"ftp://a:1", "no engine address"},
   };
   for (const auto& [flag, expected] : bad) {
     const auto parsed = ParseEngineFlag(flag);

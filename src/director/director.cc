@@ -55,6 +55,22 @@ Rejection NobodyHealthy(const std::string& model, const model::PoolSnapshot& poo
   return {503, "no_endpoint", std::move(message)};
 }
 
+Target TargetOf(const model::EndpointInfo& endpoint, const std::optional<sched::Detour>& detour) {
+  Target target;
+  target.slot = endpoint.slot;
+  target.name = endpoint.spec.name;
+  target.host = endpoint.spec.host;
+  target.port = target.dial_port = endpoint.spec.port;
+  target.address = target.destination = endpoint.address;
+  target.scheme = endpoint.spec.scheme;
+  if (!detour) return target;
+  target.dial_port = detour->port;
+  target.destination = endpoint.address.substr(0, endpoint.address.rfind(':') + 1);
+  target.destination += std::to_string(detour->port);
+  target.headers.emplace_back(detour->header, endpoint.address);
+  return target;
+}
+
 }  // namespace
 
 std::string_view TryFailureName(TryFailure failure) {
@@ -135,7 +151,7 @@ bool Flight::TryElsewhere(TryFailure failure, Time now) {
 }
 
 bool Flight::OnServedBy(std::string_view address, Time now) {
-  if (ended_ || !claimed_ || first_chunk_ || address == target_.address) return false;
+  if (ended_ || !claimed_ || first_chunk_ || address == target_.destination) return false;
   const Turn turn(lane_.director_.fleet_.journal());
   const bool has_moved = MoveTo(address, now);
   if (turn && has_moved) turn->OnServedBy(journal_number_, target_.name, now);
@@ -321,7 +337,9 @@ bool Lane::Decide(Flight& flight, Time now, Rejection* rejection) {
     return false;
   }
   Claim(flight, pool, decision_.picks.front(), &decision_.scored, now);
-  for (size_t i = 1; i < decision_.picks.size(); ++i) {
+  // A detour's header names one endpoint only.
+  const size_t usable = flight.target_.headers.empty() ? decision_.picks.size() : 1;
+  for (size_t i = 1; i < usable; ++i) {
     flight.target_.fallbacks.push_back(pool->endpoints[decision_.picks[i]].address);
   }
   return true;
@@ -332,8 +350,7 @@ void Lane::Claim(Flight& flight, const std::shared_ptr<const model::PoolSnapshot
   sched::Scheduler& scheduler = *director_.scheduler_;
   const model::EndpointInfo& endpoint = pool->endpoints[column];
   Record(flight, pool, column, now);
-  flight.target_ = {endpoint.slot,      endpoint.spec.name, endpoint.spec.host,
-                    endpoint.spec.port, endpoint.address,   {}};
+  flight.target_ = TargetOf(endpoint, scheduler.detour());
   flight.Claim(endpoint.slot,
                std::max<int64_t>(0, scheduler.TokensToCharge(flight.context_, columns_, column)));
   ++flight.tries_;

@@ -15,6 +15,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "core/mask.h"
@@ -39,6 +40,11 @@ struct Target {
   uint16_t port = 0;
   std::string address;
   std::vector<std::string> fallbacks;  // addresses of the next best picks, when the picker has some
+  // Where the request is sent: `port` and `address`, unless a detour leads there.
+  uint16_t dial_port = 0;
+  std::string destination;
+  model::Scheme scheme = model::Scheme::kHttp;
+  std::vector<std::pair<std::string, std::string>> headers;  // to add to the request, in lower case
 };
 
 struct Rejection {
@@ -78,10 +84,10 @@ class Flight {
   // The try failed before the first byte. Returns true and a new target() when the request may and
   // can be tried elsewhere.
   bool OnTryFailed(TryFailure failure, Time now);
-  // The proxy in front says who answers, which is another endpoint when it went on to a fallback:
-  // the claim moves there, plugins learn of it, and the endpoint that was picked counts as one that
-  // could not be reached. Before the first chunk. False, and nothing is changed, when that is no
-  // news or nobody in the pool.
+  // The proxy in front says who answers, as it was told where to go, which is another endpoint when
+  // it went on to a fallback: the claim moves there, plugins learn of it, and the endpoint that was
+  // picked counts as one that could not be reached. Before the first chunk. False, and nothing is
+  // changed, when that is no news or nobody in the pool.
   bool OnServedBy(std::string_view address, Time now);
   // The first byte of the answer's body (or its end, for an empty one).
   void OnFirstChunk(Time now);

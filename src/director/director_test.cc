@@ -74,10 +74,12 @@ class FewestRequests : public sched::Scheduler {
   std::vector<std::string> Describe() const override { return {}; }
 
   bool ChargesTheAnswer() const override { return charges_the_answer; }
+  std::optional<sched::Detour> detour() const override { return way; }
 
   bool drain = false;
   std::vector<uint32_t> also_picks;
   bool charges_the_answer = false;
+  std::optional<sched::Detour> way;
   std::atomic<int> picked = 0;
   std::function<void(const model::EndpointInfo&)> on_changed;
   Mutex mutex;  // for the tests with threads
@@ -119,6 +121,29 @@ struct Rig {
   std::unique_ptr<Lane> lane;
   int count = 0;
 };
+
+TEST(Director, ADetourSendsToAnotherPortAndNamesThePick) {
+  Rig rig(3);
+  Arrival direct = rig.Arrive();
+  ASSERT_NE(direct.flight, nullptr);
+  EXPECT_EQ(direct.flight->target().destination, direct.flight->target().address);
+  EXPECT_EQ(direct.flight->target().dial_port, 8000);
+  EXPECT_TRUE(direct.flight->target().headers.empty());
+  rig.scheduler->way = sched::Detour{9000, "x-rank"};
+  rig.scheduler->also_picks = {2};
+  Arrival a = rig.Arrive();
+  ASSERT_NE(a.flight, nullptr);
+  const Target& target = a.flight->target();
+  EXPECT_EQ(target.address, "10.0.0.1:8000");
+  EXPECT_EQ(target.port, 8000);
+  EXPECT_EQ(target.destination, "10.0.0.1:9000");
+  EXPECT_EQ(target.dial_port, 9000);
+  EXPECT_THAT(target.headers, testing::ElementsAre(testing::Pair("x-rank", "10.0.0.1:8000")));
+  EXPECT_TRUE(target.fallbacks.empty()) << "the header names one endpoint";
+  // Who serves is told as the destination.
+  EXPECT_FALSE(a.flight->OnServedBy("10.0.0.1:9000", Time()));
+  EXPECT_EQ(rig.Requests(target.slot), 1);
+}
 
 TEST(Director, AClaimMovesToWhoServes) {
   Rig rig(3);

@@ -35,8 +35,7 @@ struct EngineSignals {
   std::optional<uint32_t> block_size_tokens;
   std::optional<uint32_t> gpu_blocks;
   std::optional<double> started_at;  // the process's start, Unix seconds
-  // By LiveColumns::attribute_names; NaN: not told. Empty: none are read. No decision rests on
-  // them, so that recordings do not hold them.
+  // By LiveColumns::attribute_names; NaN: not told. Empty: none are read.
   std::vector<float> attributes;
 };
 

@@ -90,7 +90,7 @@ TEST(EndpointsFile, SaysWhereAndWhatIsWrong) {
       {"endpoints: 5\n", "e.yaml:1:12"},
       {"endpoints:\n- {url: http://a:99999}\n", "e.yaml:2:3: endpoints[0]: 'http://a:99999': port"},
       {"endpoints:\n- {url: http://a:0}\n", "port 0"},
-      {"endpoints:\n- {url: https://a:1}\n", "TLS to engines"},
+      {"endpoints:\n- {url: ftp://a:1}\n", "no engine address"},
       {"endpoints:\n- {uri: http://x:1}\n", "e.yaml:2:4"},
       {"endpoints:\n- {uri: http://x:1}\n", "did you mean 'url'"},
       {"endpoints:\n- {adress: a, port: 1}\n", "did you mean 'address'"},

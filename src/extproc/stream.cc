@@ -291,17 +291,19 @@ void Stream::Decide() {
 
 void Stream::SendRequestHeaders() {
   const director::Flight& flight = follower_->flight();
-  std::string destination = flight.target().address;
+  std::string destination = flight.target().destination;
   for (const std::string& next : flight.target().fallbacks) destination.append(",").append(next);
   const std::string length = std::to_string(unsent_);
   HeaderChanges changes;
   changes.set.push_back({kDestinationHeader, destination});
   if (is_new_id_) changes.set.push_back({"x-request-id", request_id_});
   if (unsent_ > 0 && !has_trailers_) changes.set.push_back({"content-length", length});
+  for (const auto& [name, value] : flight.target().headers) changes.set.push_back({name, value});
+  const auto is_set = [&](std::string_view name) {
+    return std::ranges::find(changes.set, name, &Header::name) != changes.set.end();
+  };
   for (const model::HeaderView& h : headers_) {
-    if (api::IsControlHeader(h.name) && h.name != kDestinationHeader) {
-      changes.remove.push_back(h.name);
-    }
+    if (api::IsControlHeader(h.name) && !is_set(h.name)) changes.remove.push_back(h.name);
   }
   Routing routing{destination, {}};
   std::vector<std::pair<std::string_view, double>> scores;

@@ -29,6 +29,8 @@ std::string_view CallFailureName(CallFailure failure) {
       return "bad_response";
     case CallFailure::kTimeout:
       return "timeout";
+    case CallFailure::kTls:
+      return "tls";
   }
   return "";
 }
@@ -52,13 +54,15 @@ ClientLoop::~ClientLoop() {
   while (!connections_.empty()) connections_.back()->Abandon();
 }
 
-ClientPool& ClientLoop::PoolOf(std::string_view host, uint16_t port) {
-  const auto it = pools_.find({host, port});
+ClientPool& ClientLoop::PoolOf(std::string_view host, uint16_t port,
+                               const std::shared_ptr<net::TlsClientContext>& tls) {
+  const auto it = pools_.find({host, port, tls.get()});
   if (it != pools_.end()) return *it->second;
   auto pool = std::make_unique<ClientPool>();
   pool->host = host;
   pool->port = port;
-  const Key key{pool->host, port};
+  pool->tls = tls;
+  const Key key{pool->host, port, tls.get()};
   return *pools_.emplace(key, std::move(pool)).first->second;
 }
 
@@ -67,7 +71,7 @@ std::unique_ptr<Call> ClientLoop::Send(std::string_view host, uint16_t port, std
                                        const CallOptions& options, CallListener& listener) {
   auto call = std::make_unique<ClientCall>(std::move(head), std::move(body), options, listener);
   Count(counters_.requests);
-  ClientPool& pool = PoolOf(host, port);
+  ClientPool& pool = PoolOf(host, port, options.tls);
   if (pool.idle.empty()) {
     SendFresh(*call, pool);
     return call;
@@ -106,7 +110,7 @@ void ClientLoop::RemoveIdle(ClientConnection& connection) {
 
 void ClientLoop::Remove(ClientConnection& connection) {
   ClientPool& pool = connection.pool();
-  if (--pool.connections == 0) pools_.erase({pool.host, pool.port});
+  if (--pool.connections == 0) pools_.erase({pool.host, pool.port, pool.tls.get()});
   const size_t index = connection.index;
   if (index + 1 < connections_.size()) {
     connections_[index].swap(connections_.back());
@@ -118,11 +122,12 @@ void ClientLoop::Remove(ClientConnection& connection) {
 }
 
 void ClientLoop::Forget(std::string_view host, uint16_t port) {
-  const auto it = pools_.find({host, port});
-  if (it == pools_.end()) return;
-  ++it->second->epoch;
-  // The pool goes with its last connection.
-  const std::vector<ClientConnection*> idle = it->second->idle;
+  std::vector<ClientConnection*> idle;  // a pool goes with its last connection
+  for (const auto& [key, pool] : pools_) {
+    if (key.host != host || key.port != port) continue;
+    ++pool->epoch;
+    idle.insert(idle.end(), pool->idle.begin(), pool->idle.end());
+  }
   for (ClientConnection* connection : idle) connection->CloseIdle();
 }
 

@@ -20,6 +20,7 @@
 #include "core/time.h"
 #include "http/message.h"
 #include "net/loop.h"
+#include "net/tls_client.h"
 
 namespace penstock::http {
 
@@ -30,8 +31,9 @@ enum class CallFailure : uint8_t {
   kTruncated,    // it ended inside the response
   kBadResponse,  // not HTTP, or a head above the limit
   kTimeout,      // no first byte, or silence inside the body, for too long
+  kTls,          // no connection: the TLS handshake failed, or a certificate was not accepted
 };
-inline constexpr size_t kCallFailures = 6;
+inline constexpr size_t kCallFailures = 7;
 // A lower-case word for counters: "connect", "bad_response".
 std::string_view CallFailureName(CallFailure failure);
 
@@ -58,7 +60,9 @@ class Call {
 };
 
 struct CallOptions {
-  // Name resolution and all addresses together.
+  // Speaks TLS, and keeps connections of different contexts apart; null: plain.
+  std::shared_ptr<net::TlsClientContext> tls;
+  // Name resolution, all addresses and TLS handshakes together.
   Duration connect_timeout = seconds(2);
   // From the last byte of the request that could be sent to the first one of the answer; interim
   // answers (1xx) do not count.
@@ -99,7 +103,8 @@ class Client {
   virtual std::unique_ptr<Call> Send(std::string_view host, uint16_t port, std::string head,
                                      std::vector<std::string_view> body, const CallOptions& options,
                                      CallListener& listener) = 0;
-  // Closes the idle connections to an endpoint that left. Those in use close after their answer.
+  // Closes the idle connections, with and without TLS, to an endpoint that left. Those in use close
+  // after their answer.
   virtual void Forget(std::string_view host, uint16_t port) = 0;
   virtual size_t idle_connections() const = 0;
   // From any thread.

@@ -138,11 +138,14 @@ void ClientConnection::TryAddress() {
   const auto untried = static_cast<int64_t>(addresses_->size() - next_address_);
   net::Address address = (*addresses_)[next_address_++];
   address.set_port(pool_.port);
-  Connect(address);
+  Connect(address, pool_.tls, pool_.host);
   SetDeadline(now + (begin_by_ - now) / untried);
 }
 
 void ClientConnection::OnConnect(int error) {
+  if (const std::string why = TlsFailure(); error != 0 && !why.empty()) {
+    return OnAttemptFailed(CallFailure::kTls, why);
+  }
   if (error != 0) {
     return OnAttemptFailed(IsLocal(error) ? CallFailure::kLocal : CallFailure::kConnect,
                            AsClause(std::strerror(error)));
@@ -368,13 +371,16 @@ bool ClientConnection::TellBody(std::string_view piece) {
 }
 
 void ClientConnection::OnEndOfStream(int error) {
+  const std::string how = error != 0 && !TlsFailure().empty()
+                              ? "the connection broke (" + TlsFailure() + ") "
+                              : Ended(error);
   if (state_ == State::kBody && framing_ == Framing::kUntilClose && error == 0) return Finish();
   if (received_bytes_ > 0) {
     return Fail(CallFailure::kTruncated,
-                Ended(error) + "after " + std::to_string(received_bytes_) + " bytes of the answer");
+                how + "after " + std::to_string(received_bytes_) + " bytes of the answer");
   }
   if (was_used_ && !call_->was_replaced_) return ReplaceStale();
-  Fail(CallFailure::kReset, Ended(error) + "before the answer");
+  Fail(CallFailure::kReset, how + "before the answer");
 }
 
 // --- pause and resume
@@ -407,6 +413,10 @@ void ClientConnection::OnTurnEnd() {
 void ClientConnection::OnDeadline() {
   switch (state_) {
     case State::kConnecting:
+      if (is_shaking_hands()) {
+        return OnAttemptFailed(CallFailure::kTls,
+                               "the TLS handshake timed out; does it speak TLS there?");
+      }
       if (addresses_ != nullptr && loop().Now() < begin_by_)
         return OnAttemptFailed(CallFailure::kConnect, "connection timed out");
       return Fail(CallFailure::kConnect,

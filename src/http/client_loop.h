@@ -35,7 +35,8 @@ inline void Count(std::atomic<uint64_t>& counter, int64_t change = 1) {
 struct ClientPool {
   std::string host;
   uint16_t port = 0;
-  std::vector<ClientConnection*> idle;  // the one used last is at the end
+  std::shared_ptr<net::TlsClientContext> tls;  // null: plain
+  std::vector<ClientConnection*> idle;         // the one used last is at the end
   size_t connections = 0;
   uint32_t epoch = 0;  // connections of an earlier one are not kept
 };
@@ -75,6 +76,7 @@ class ClientLoop final : public Client {
   struct Key {
     std::string_view host;  // of the pool
     uint16_t port;
+    const net::TlsClientContext* tls;
     bool operator==(const Key&) const = default;
   };
   struct Hash {
@@ -82,7 +84,8 @@ class ClientLoop final : public Client {
       return std::hash<std::string_view>()(key.host) * 31 + key.port;
     }
   };
-  ClientPool& PoolOf(std::string_view host, uint16_t port);
+  ClientPool& PoolOf(std::string_view host, uint16_t port,
+                     const std::shared_ptr<net::TlsClientContext>& tls);
 
   net::Loop& loop_;
   const ClientOptions options_;

@@ -33,6 +33,9 @@ struct EndpointColumns {
   std::vector<float> in_flight_tokens;    // uncached tokens not yet prefilled
   std::vector<float> uncached_tokens;     // of this request, on each endpoint
   std::vector<PrefixColumn> prefix;       // one per prefix producer, in the producers' order
+  // Of engine metrics that a configuration names, one per attribute that plugins need, in the order
+  // of their first need; NaN: not told.
+  std::vector<std::vector<float>> attributes;
 
   size_t size() const { return pool->endpoints.size(); }
 };

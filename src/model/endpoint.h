@@ -26,6 +26,9 @@ using Labels = std::vector<std::pair<std::string, std::string>>;  // sorted by k
 inline constexpr std::string_view kRoleLabel = "llm-d.ai/role";
 inline constexpr std::string_view kEngineTypeLabel = "llm-d.ai/engine-type";
 
+// How an engine is spoken to.
+enum class Scheme : uint8_t { kHttp, kHttps };
+
 // What discovery says about an endpoint.
 struct EndpointSpec {
   std::string name;  // unique in the pool; "host:port" when the source gives none
@@ -33,6 +36,7 @@ struct EndpointSpec {
   uint16_t port = 0;
   uint16_t metrics_port = 0;  // 0: the same as `port`
   Labels labels;
+  Scheme scheme = Scheme::kHttp;  // no decision rests on it, so that recordings do not hold it
   bool operator==(const EndpointSpec&) const = default;
 };
 

@@ -116,7 +116,7 @@ int Stream::Adopt(int fd, bool is_ipv6, const std::shared_ptr<TlsContext>& tls) 
   ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
   std::unique_ptr<TlsSession> session;
   if (tls != nullptr) {
-    session = TlsSession::Make(tls, fd);
+    session = TlsSession::Accept(tls, fd);
     if (session == nullptr) return ENOMEM;
   }
   error_code error;
@@ -128,17 +128,19 @@ int Stream::Adopt(int fd, bool is_ipv6, const std::shared_ptr<TlsContext>& tls) 
   return 0;
 }
 
-void Stream::Connect(const Address& address) {
+void Stream::Connect(const Address& address, std::shared_ptr<TlsClientContext> tls,
+                     std::string host) {
   tcp::endpoint endpoint;
   endpoint.resize(address.size);
   std::memcpy(endpoint.data(), &address.storage, address.size);
   error_code error;
   io_->socket.open(address.is_ipv6() ? tcp::v6() : tcp::v4(), error);
   if (!error) io_->socket.set_option(tcp::no_delay(true), error);
-  auto on_done = [self = Ref<Stream>(this), generation = generation_,
-                  is_ipv6 = address.is_ipv6()](error_code result) {
+  auto on_done = [self = Ref<Stream>(this), generation = generation_, is_ipv6 = address.is_ipv6(),
+                  tls = std::move(tls), host = std::move(host)](error_code result) {
     if (generation != self->generation_) return;
     if (!result) result = self->io_->WatchAnew(is_ipv6);
+    if (!result && tls != nullptr) return self->BeginTls(tls, host);
     self->OnConnect(ErrnoOf(result));
   };
   if (error) {
@@ -146,6 +148,31 @@ void Stream::Connect(const Address& address) {
   } else {
     io_->socket.async_connect(endpoint, std::move(on_done));
   }
+}
+
+void Stream::BeginTls(const std::shared_ptr<TlsClientContext>& tls, std::string_view host) {
+  auto session = TlsSession::Connect(tls, host, io_->socket.native_handle());
+  if (session == nullptr) return OnConnect(ENOMEM);
+  io_->tls = std::make_unique<Io::Tls>(loop_, std::move(session), io_->socket);
+  ShakeHands();
+}
+
+void Stream::ShakeHands() {
+  TlsSession& session = *io_->tls->session;
+  const int error = session.ShakeHands();
+  if (error == EAGAIN) {
+    io_->socket.async_wait(session.wants_write() ? tcp::socket::wait_write : tcp::socket::wait_read,
+                           [self = Ref<Stream>(this), generation = generation_](error_code) {
+                             if (generation == self->generation_) self->ShakeHands();
+                           });
+    return;
+  }
+  io_->tls->Cancel();
+  OnConnect(error);
+}
+
+std::string Stream::TlsFailure() const {
+  return io_->tls == nullptr ? "" : io_->tls->session->reason();
 }
 
 void Stream::StartRead(char* at, size_t bytes) {

@@ -5,8 +5,10 @@
 // comes. Everything else is a non-blocking system call that happens at once. Whoever writes calls
 // Defer and writes in OnTurnEnd, so all that the callbacks of a turn say leaves in one system call.
 //
-// With TLS everything means the same, for what is inside: the handshake goes on while the stream is
-// read, nothing can be written before it is over, and one that fails is an error of a read.
+// With TLS everything means the same, for what is inside. On an accepted socket the handshake goes
+// on while the stream is read, nothing can be written before it is over, and one that fails is an
+// error of a read. On a connected one it is over when OnConnect comes, and one that fails is its
+// error.
 //
 // THREADS: loop-bound; the counter of owners is not atomic. OWNS: the socket and one deadline.
 // COST: an event is one virtual call; no allocation after the first read.
@@ -20,6 +22,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "core/time.h"
 #include "net/address.h"
@@ -27,6 +30,7 @@
 
 namespace penstock::net {
 
+class TlsClientContext;
 class TlsContext;
 
 // `error` is an errno value, 0 for success. A read of 0 bytes without an error is the end of the
@@ -51,8 +55,14 @@ class Stream {
   // Takes over an accepted socket, and speaks TLS on it unless `tls` is null. Returns an errno
   // value; the descriptor stays the caller's then.
   int Adopt(int fd, bool is_ipv6, const std::shared_ptr<TlsContext>& tls = nullptr);
-  // OnConnect follows unless the stream is closed before. REQUIRES: not open.
-  void Connect(const Address& address);
+  // OnConnect follows unless the stream is closed before. Unless `tls` is null, TLS is spoken, with
+  // a server that is called `host`. REQUIRES: not open.
+  void Connect(const Address& address, std::shared_ptr<TlsClientContext> tls = nullptr,
+               std::string host = "");
+  // Connected, but the handshake is not over. When OnConnect tells an error of it, TlsFailure has
+  // words; until Close.
+  bool is_shaking_hands() const;
+  std::string TlsFailure() const;
   // REQUIRES: open, no read outstanding.
   void StartRead(char* at, size_t bytes);
   bool is_reading() const { return is_reading_; }
@@ -94,7 +104,8 @@ class Stream {
     if (--s->owners_ == 0) delete s;
   }
 
-  bool is_shaking_hands() const;
+  void BeginTls(const std::shared_ptr<TlsClientContext>& tls, std::string_view host);
+  void ShakeHands();
   void ReadWhenReadable(char* at, size_t bytes);
   void Abandon();
 

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "core/file.h"
+#include "net/tls_reason.h"
 
 namespace penstock::net {
 namespace {
@@ -32,13 +33,6 @@ using Owned = std::unique_ptr<T, Freed<kFree>>;
 using OwnedBio = Owned<BIO, BIO_free>;
 using OwnedKey = Owned<EVP_PKEY, EVP_PKEY_free>;
 using OwnedX509 = Owned<X509, X509_free>;
-
-// What OpenSSL says of the last thing that went wrong.
-std::string Reason() {
-  const char* reason = ERR_reason_error_string(ERR_peek_last_error());
-  ERR_clear_error();
-  return reason != nullptr ? reason : "no reason given";
-}
 
 // --- names
 
@@ -116,28 +110,29 @@ Result<> Show(SSL_CTX* context, const Certificate& certificate) {
   const OwnedBio chain = Reader(certificate.chain_pem);
   const OwnedX509 own = NextCertificate(chain.get());
   if (own == nullptr || SSL_CTX_use_certificate(context, own.get()) != 1) {
-    return Fail(Code::kInvalidArgument, "the certificate is none in PEM: " + Reason());
+    return Fail(Code::kInvalidArgument, "the certificate is none in PEM: " + TlsReason());
   }
   while (OwnedX509 above = NextCertificate(chain.get())) {
     if (SSL_CTX_add0_chain_cert(context, above.get()) != 1) {
-      return Fail(Code::kInvalidArgument, "the chain of certificates cannot be used: " + Reason());
+      return Fail(Code::kInvalidArgument,
+                  "the chain of certificates cannot be used: " + TlsReason());
     }
     (void)above.release();
   }
   const bool is_end = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
   if (!is_end) {
-    return Fail(Code::kInvalidArgument, "the chain of certificates is damaged: " + Reason());
+    return Fail(Code::kInvalidArgument, "the chain of certificates is damaged: " + TlsReason());
   }
   ERR_clear_error();
   const OwnedKey key(
       PEM_read_bio_PrivateKey(Reader(certificate.key_pem).get(), nullptr, NoPassword, nullptr));
   if (key == nullptr) {
     return Fail(Code::kInvalidArgument,
-                "the private key is none in PEM without a password: " + Reason());
+                "the private key is none in PEM without a password: " + TlsReason());
   }
   if (SSL_CTX_use_PrivateKey(context, key.get()) != 1 || SSL_CTX_check_private_key(context) != 1) {
     return Fail(Code::kInvalidArgument,
-                "the private key does not belong to the certificate: " + Reason());
+                "the private key does not belong to the certificate: " + TlsReason());
   }
   return {};
 }
@@ -223,7 +218,7 @@ Result<Certificate> MakeSelfSigned() {
       PEM_write_bio_X509(chain.get(), certificate.get()) != 1 ||
       PEM_write_bio_PrivateKey(secret.get(), key.get(), nullptr, nullptr, 0, nullptr, nullptr) !=
           1) {
-    return Fail(Code::kInternal, "cannot make a self-signed certificate: " + Reason());
+    return Fail(Code::kInternal, "cannot make a self-signed certificate: " + TlsReason());
   }
   return Certificate{Content(chain.get()), Content(secret.get())};
 }
@@ -239,7 +234,7 @@ Result<TlsContext::Context> TlsContext::Make(const Certificate& certificate) con
   if (!suites) return std::unexpected(suites.error());
   Context context(SSL_CTX_new(TLS_server_method()));
   SSL_CTX* const raw = context.get();
-  if (raw == nullptr) return Fail(Code::kInternal, "OpenSSL does not start: " + Reason());
+  if (raw == nullptr) return Fail(Code::kInternal, "OpenSSL does not start: " + TlsReason());
   // OpenSSL's levels above 0 know no version before 1.2.
   if (options_.min_version < TlsVersion::k12) SSL_CTX_set_security_level(raw, 0);
   SSL_CTX_set_min_proto_version(raw, kVersions[static_cast<size_t>(options_.min_version)].second);
@@ -254,7 +249,17 @@ Result<TlsContext::Context> TlsContext::Make(const Certificate& certificate) con
     SSL_CTX_set_alpn_select_cb(raw, ChooseProtocol, const_cast<std::string*>(&options_.protocol));
   }
   if (!suites->empty() && SSL_CTX_set_cipher_list(raw, suites->c_str()) != 1) {
-    return Fail(Code::kInvalidArgument, "OpenSSL has none of the cipher suites: " + Reason());
+    return Fail(Code::kInvalidArgument, "OpenSSL has none of the cipher suites: " + TlsReason());
+  }
+  if (const std::string& file = options_.client_ca_file; !file.empty()) {
+    STACK_OF(X509_NAME)* const names = SSL_load_client_CA_file(file.c_str());
+    if (names == nullptr || SSL_CTX_load_verify_file(raw, file.c_str()) != 1) {
+      sk_X509_NAME_pop_free(names, X509_NAME_free);
+      return Fail(Code::kInvalidArgument,
+                  "'" + file + "' holds no certificates of authorities in PEM: " + TlsReason());
+    }
+    SSL_CTX_set_client_CA_list(raw, names);
+    SSL_CTX_set_verify(raw, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
   }
   if (auto shown = Show(raw, certificate); !shown) return std::unexpected(shown.error());
   return context;
@@ -284,11 +289,11 @@ ssl_st* TlsContext::NewConnection() {
   return SSL_new(context_.get());
 }
 
-TlsStats TlsContext::Stats() const {
-  return {counters_.handshakes.load(std::memory_order_relaxed),
-          counters_.failed.load(std::memory_order_relaxed),
-          counters_.late.load(std::memory_order_relaxed),
-          counters_.reloads.load(std::memory_order_relaxed)};
+TlsStats TlsContext::Stats() const { return counters_.Read(); }
+
+TlsStats TlsCounters::Read() const {
+  return {handshakes.load(std::memory_order_relaxed), failed.load(std::memory_order_relaxed),
+          late.load(std::memory_order_relaxed), reloads.load(std::memory_order_relaxed)};
 }
 
 }  // namespace penstock::net

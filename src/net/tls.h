@@ -50,6 +50,9 @@ struct TlsOptions {
   // What is spoken inside ("h2"): a client that does not offer it by ALPN is refused. Empty: that
   // is not looked at.
   std::string protocol = "h2";
+  // Clients must show a certificate that comes from one of these authorities, in PEM. Empty: they
+  // show none.
+  std::string client_ca_file;
   Duration handshake_timeout = seconds(10);
 };
 
@@ -60,10 +63,17 @@ struct TlsStats {                  // monotonic
   uint64_t reloads = 0;
 };
 
+// Behind TlsStats, for those who count.
+struct TlsCounters {
+  std::atomic<uint64_t> handshakes{0}, failed{0}, late{0}, reloads{0};
+  TlsStats Read() const;
+};
+
 class TlsContext {
  public:
   // kInvalidArgument: the certificate and the key are none, or none of each other; a cipher suite
-  // that is not known (the error lists the known ones).
+  // that is not known (the error lists the known ones);
+  // a file of authorities that holds none.
   static Result<std::shared_ptr<TlsContext>> Create(TlsOptions options,
                                                     const Certificate& certificate);
   ~TlsContext();
@@ -80,17 +90,13 @@ class TlsContext {
     void operator()(ssl_ctx_st* context) const;
   };
   using Context = std::unique_ptr<ssl_ctx_st, Free>;
-  struct Counters {
-    std::atomic<uint64_t> handshakes{0}, failed{0}, late{0}, reloads{0};
-  };
-
   explicit TlsContext(TlsOptions options);
   Result<Context> Make(const Certificate& certificate) const;
   // A connection by the rules of now; null when there is no memory.
   ssl_st* NewConnection() EXCLUDES_LOCK(mutex_);
 
   const TlsOptions options_;
-  Counters counters_;
+  TlsCounters counters_;
   Mutex mutex_;  // connections are accepted on every loop, certificates come on another thread
   Context context_ GUARDED_BY(mutex_);
 };

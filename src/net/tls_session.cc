@@ -12,6 +12,7 @@
 #include <string_view>
 #include <utility>
 
+#include "net/tls_reason.h"
 #include "telemetry/log.h"
 
 namespace penstock::net {
@@ -117,34 +118,55 @@ void TlsSession::Note(bio_st* bio, int error, int direction) {
   }
 }
 
-std::unique_ptr<TlsSession> TlsSession::Make(std::shared_ptr<TlsContext> context, int fd) {
+std::unique_ptr<TlsSession> TlsSession::Make(Terms terms, ssl_st* ssl, int fd) {
   static BIO_METHOD* const method = Socket::Make();
-  ssl_st* const ssl = context->NewConnection();
   BIO* const bio = method == nullptr ? nullptr : BIO_new(method);
   if (ssl == nullptr || bio == nullptr) {
     SSL_free(ssl);
     BIO_free(bio);
     return nullptr;
   }
-  std::unique_ptr<TlsSession> session(new TlsSession(std::move(context), ssl, fd));
+  std::unique_ptr<TlsSession> session(new TlsSession(std::move(terms), ssl, fd));
   BIO_set_data(bio, session.get());
   BIO_set_init(bio, 1);
   SSL_set_bio(ssl, bio, bio);
-  SSL_set_accept_state(ssl);
   return session;
 }
 
-TlsSession::TlsSession(std::shared_ptr<TlsContext> context, ssl_st* ssl, int fd)
-    : context_(std::move(context)), ssl_(ssl), fd_(fd) {}
+std::unique_ptr<TlsSession> TlsSession::Accept(const std::shared_ptr<TlsContext>& context, int fd) {
+  const TlsOptions& options = context->options_;
+  auto session = Make(
+      {context, context->counters_, false, !options.protocol.empty(), options.handshake_timeout},
+      context->NewConnection(), fd);
+  if (session != nullptr) SSL_set_accept_state(session->ssl_);
+  return session;
+}
 
-TlsSession::~TlsSession() { SSL_free(ssl_); }
+std::unique_ptr<TlsSession> TlsSession::Connect(const std::shared_ptr<TlsClientContext>& context,
+                                                std::string_view host, int fd) {
+  auto session =
+      Make({context, context->counters_, true, false, context->options_.handshake_timeout},
+           context->NewConnection(host), fd);
+  if (session != nullptr) SSL_set_connect_state(session->ssl_);
+  return session;
+}
 
-void TlsSession::Fail(int error, const char* reason) {
+TlsSession::TlsSession(Terms terms, ssl_st* ssl, int fd)
+    : terms_(std::move(terms)), ssl_(ssl), fd_(fd) {}
+
+TlsSession::~TlsSession() {
+  // A client that gives up counts as one whose handshake failed; a server says why it closes.
+  if (terms_.is_client && !is_established_) Fail(ECANCELED, "given up");
+  SSL_free(ssl_);
+}
+
+void TlsSession::Fail(int error, std::string_view reason) {
   if (error_ != 0) return;
   error_ = error;
+  reason_ = reason;
   if (is_established_) return;
-  Count(context_->counters_.failed);
-  if (error == ETIMEDOUT) Count(context_->counters_.late);
+  Count(terms_.counters.failed);
+  if (error == ETIMEDOUT) Count(terms_.counters.late);
   telemetry::log::Debug("a TLS handshake failed", {{"reason", reason}});
 }
 
@@ -152,11 +174,26 @@ void TlsSession::Establish() {
   const unsigned char* protocol = nullptr;
   unsigned size = 0;
   SSL_get0_alpn_selected(ssl_, &protocol, &size);
-  if (size == 0 && !context_->options_.protocol.empty()) {
+  if (size == 0 && terms_.needs_protocol) {
     return Fail(EPROTO, "the client offers no protocol by ALPN");
   }
   is_established_ = true;
-  Count(context_->counters_.handshakes);
+  Count(terms_.counters.handshakes);
+}
+
+int TlsSession::ShakeHands() {
+  wants_write_ = false;
+  if (error_ != 0 || is_established_) return error_;
+  ERR_clear_error();
+  const int result = SSL_do_handshake(ssl_);
+  if (result != 1) {
+    OnNothing(result);
+    return error_ != 0 ? error_ : EAGAIN;
+  }
+  Establish();
+  // What came with the end of the handshake is announced by no socket.
+  has_more_ = SSL_has_pending(ssl_) == 1;
+  return error_;
 }
 
 // Deals with a call of OpenSSL's that gave nothing.
@@ -168,12 +205,12 @@ void TlsSession::OnNothing(int result) {
   } else if (is_established_ && (kind == SSL_ERROR_ZERO_RETURN || is_socket_at_end_)) {
     is_at_end_ = true;
   } else if (is_socket_at_end_) {
-    Fail(ECONNRESET, "the client went away");
+    Fail(ECONNRESET, terms_.is_client ? "the connection was closed in the TLS handshake"
+                                      : "the client went away");
   } else if (socket_error_ != 0) {
     Fail(socket_error_, std::strerror(socket_error_));
   } else {
-    const char* reason = ERR_reason_error_string(ERR_peek_last_error());
-    Fail(EPROTO, reason != nullptr ? reason : "unknown");
+    Fail(EPROTO, terms_.is_client ? ClientReason(ssl_) : TlsReason());
   }
 }
 

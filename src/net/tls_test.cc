@@ -126,7 +126,7 @@ class TlsTest : public ::testing::TestWithParam<Reading> {
     loops_.StopAndJoin();
   }
   int Connect(int receive_buffer = 0) const { return ConnectLoopback(port_, receive_buffer); }
-  TlsClientOptions Trusting() const { return {.trusted_pem = certificate_.chain_pem}; }
+  TlsProbeOptions Trusting() const { return {.trusted_pem = certificate_.chain_pem}; }
   void Wait(const std::function<bool()>& holds) {
     while (!holds()) std::this_thread::yield();
   }

@@ -33,7 +33,7 @@ inline int ConnectLoopback(uint16_t port, int receive_buffer = 0) {
   return fd;
 }
 
-struct TlsClientOptions {
+struct TlsProbeOptions {
   std::string protocol = "h2";  // "": no ALPN
   int max_version = 0;          // of OpenSSL's; 0: any
   std::string suites;           // of OpenSSL's, up to TLS 1.2; "": its choice
@@ -44,7 +44,7 @@ struct TlsClientOptions {
 // Shakes hands with whoever is at the other end of a connected socket, which it takes over.
 class TlsClient {
  public:
-  explicit TlsClient(int fd, const TlsClientOptions& options = {}) : fd_(fd) {
+  explicit TlsClient(int fd, const TlsProbeOptions& options = {}) : fd_(fd) {
     std::signal(SIGPIPE, SIG_IGN);  // which OpenSSL's writes raise
     context_ = SSL_CTX_new(TLS_client_method());
     if (options.security_level >= 0) {

@@ -1,15 +1,21 @@
 #include "plugins/endpoint_attribute.h"
 
 #include <array>
-
-#include "core/text.h"
+#include <cmath>
+#include <limits>
+#include <string_view>
+#include <utility>
 
 namespace penstock::plugins {
 namespace {
 
-constexpr std::string_view kExtractor = "core-metrics-extractor";
+struct Usual {
+  std::string_view name;  // llm-d's
+  sched::DataKey key;
+  std::vector<float> model::EndpointColumns::*column;
+};
 
-constexpr std::array<EndpointAttribute, 3> kAttributes = {{
+constexpr std::array<Usual, 3> kUsual = {{
     {"KVCacheUsagePercent", sched::DataKey::kKvUsage, &model::EndpointColumns::kv_usage},
     {"RunningRequestsSize", sched::DataKey::kRunning, &model::EndpointColumns::running},
     {"WaitingQueueSize", sched::DataKey::kWaiting, &model::EndpointColumns::waiting},
@@ -17,26 +23,24 @@ constexpr std::array<EndpointAttribute, 3> kAttributes = {{
 
 }  // namespace
 
-const EndpointAttribute* FindEndpointAttribute(std::string_view name) {
-  for (const EndpointAttribute& attribute : kAttributes) {
-    if (attribute.name == name) return &attribute;
+EndpointAttribute::EndpointAttribute(std::string name, std::string producer)
+    : name_(std::move(name)), producer_(std::move(producer)) {
+  for (const Usual& usual : kUsual) {
+    if (usual.name != name_) continue;
+    column_ = usual.column;
+    key_ = usual.key;
   }
-  return nullptr;
 }
 
-std::string EndpointAttributeProblem(std::string_view field, std::string_view name,
-                                     std::string_view producer) {
-  const bool is_known = FindEndpointAttribute(name) != nullptr;
-  if (is_known && (producer.empty() || producer == kExtractor)) return "";
-  std::string problem = std::string(field) + ": '" + std::string(name) + "'";
-  if (!producer.empty()) problem += " of '" + std::string(producer) + "'";
-  problem += " needs custom endpoint attributes, which this version does not have";
-  std::array<std::string_view, kAttributes.size()> names;
-  for (size_t i = 0; i < names.size(); ++i) names[i] = kAttributes[i].name;
-  const std::string hint = DidYouMean(name, names);
-  if (!is_known && !hint.empty()) return problem + hint;
-  return problem + "; there are KVCacheUsagePercent, RunningRequestsSize and WaitingQueueSize of " +
-         std::string(kExtractor);
+sched::Need EndpointAttribute::Need() {
+  return {.key = key_, .producer = producer_, .index = &index_, .attribute = name_};
+}
+
+float EndpointAttribute::Value(const model::EndpointColumns& columns, size_t i) const {
+  if (column_ == nullptr) return columns.attributes[index_][i];
+  // A column without a scrape holds zeros.
+  if (std::isinf(columns.metrics_age_s[i])) return std::numeric_limits<float>::quiet_NaN();
+  return (columns.*column_)[i];
 }
 
 }  // namespace penstock::plugins

@@ -25,6 +25,7 @@ struct GatewayShared {
   director::Director& director;
   intake::RequestMetrics& metrics;
   http::CallOptions call_options;
+  http::CallOptions tls_call_options;  // of engines that speak TLS
 };
 
 class GatewayHandler : public http::Handler {

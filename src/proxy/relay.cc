@@ -26,6 +26,7 @@ api::ApiError ErrorOf(http::CallFailure failure, const std::string& endpoint,
           "The gateway could not open a connection: " + std::string(message) + ". Try again soon.",
           ""};
     case http::CallFailure::kConnect:
+    case http::CallFailure::kTls:
       return {502, "api_error", "engine_unreachable",
               detail + " No other engine could take the request.", ""};
     case http::CallFailure::kReset:
@@ -65,7 +66,7 @@ std::string Relay::EngineHead() const {
   out.append(head.method).append(" ").append(head.path);
   if (query != std::string_view::npos) out.append(head.target.substr(query));
   out.append(" HTTP/1.1\r\nhost: ");
-  out.append(flight_.target().address).append("\r\n");
+  out.append(flight_.target().destination).append("\r\n");
   for (const http::Header& h : head.headers.list) {
     if (http::IsHopByHop(h.name) || EqualsIgnoreCase(h.name, "host") ||
         EqualsIgnoreCase(h.name, "expect") || EqualsIgnoreCase(h.name, "x-request-id") ||
@@ -76,6 +77,9 @@ std::string Relay::EngineHead() const {
     out.append(h.name).append(": ").append(h.value).append("\r\n");
   }
   out.append("x-request-id: ").append(flight_.context().request.id).append("\r\n");
+  for (const auto& [name, value] : flight_.target().headers) {
+    out.append(name).append(": ").append(value).append("\r\n");
+  }
   if (body_bytes > 0 || head.method == "POST" || head.method == "PUT" || head.method == "PATCH") {
     out.append("content-length: ").append(std::to_string(body_bytes)).append("\r\n");
   }
@@ -85,9 +89,11 @@ std::string Relay::EngineHead() const {
 
 void Relay::Dispatch() {
   const director::Target& target = flight_.target();
-  call_ = handler_.client_->Send(target.host, target.port, EngineHead(),
-                                 api::ApplySplices(exchange_.body(), splices_),
-                                 handler_.shared_.call_options, *this);
+  call_ = handler_.client_->Send(
+      target.host, target.dial_port, EngineHead(), api::ApplySplices(exchange_.body(), splices_),
+      target.scheme == model::Scheme::kHttps ? handler_.shared_.tls_call_options
+                                             : handler_.shared_.call_options,
+      *this);
 }
 
 bool Relay::Retry(director::TryFailure failure) {
@@ -191,7 +197,9 @@ void Relay::OnFailure(http::CallFailure failure, std::string_view message) {
     return;
   }
   if (failure == http::CallFailure::kLocal && Retry(director::TryFailure::kLocal)) return;
-  if (failure == http::CallFailure::kConnect && Retry(director::TryFailure::kConnect)) return;
+  const bool is_unreached =
+      failure == http::CallFailure::kConnect || failure == http::CallFailure::kTls;
+  if (is_unreached && Retry(director::TryFailure::kConnect)) return;
   if (failure == http::CallFailure::kReset && Retry(director::TryFailure::kReset)) return;
   RespondFailure(failure, message);
 }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <cmath>
 #include <limits>
 #include <optional>
@@ -11,6 +12,7 @@
 
 #include "core/text.h"
 #include "recording/recorder.h"
+#include "sched/picker_settings.h"
 #include "wire/json_scan.h"
 #include "workload/recorded.h"
 
@@ -275,6 +277,22 @@ bool ReadRequestField(Fields& fields, Event* event) {
   return true;
 }
 
+void ReadAttributes(Fields& fields, std::vector<float>* values) {
+  for (const std::string& text : fields.Texts()) {
+    float value = std::numeric_limits<float>::quiet_NaN();
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    const bool is_number =
+        error == std::errc() && end == text.data() + text.size() && std::isfinite(value);
+    if (!text.empty() && !is_number) {
+      fields.Complain(fmt::format("attributes: '{}' is no number", Utf8Prefix(text, 40)));
+    }
+    values->push_back(value);
+  }
+  if (values->size() > sched::kMaxAttributes) {
+    fields.Complain(fmt::format("attributes: more than {}", sched::kMaxAttributes));
+  }
+}
+
 // What a scrape says. False: another field.
 bool ReadSignalField(Fields& fields, director::EngineSignals* signals) {
   const std::string& key = fields.key();
@@ -290,6 +308,8 @@ bool ReadSignalField(Fields& fields, director::EngineSignals* signals) {
     signals->gpu_blocks = fields.Uint<uint32_t>();
   } else if (key == "started") {
     signals->started_at = fields.Number();
+  } else if (key == "attributes") {
+    ReadAttributes(fields, &signals->attributes);
   } else if (key == "lora") {
     ReadLora(fields, &signals->lora.emplace());
   } else {
@@ -378,6 +398,8 @@ Result<Head> ReadHead(std::string_view line) {
       head.retry_budget_ratio = fields.Number();
     } else if (key == "scheduling") {
       head.scheduling = fields.Text();
+    } else if (key == "attributes") {
+      head.attributes = fields.Texts();
     } else {
       json.Skip();
     }
@@ -390,6 +412,10 @@ Result<Head> ReadHead(std::string_view line) {
   if (format != kFormat) {
     return Fail(Code::kInvalidArgument,
                 fmt::format("has format {}; this version reads {}", format, kFormat));
+  }
+  if (head.attributes.size() > sched::kMaxAttributes) {
+    return Fail(Code::kInvalidArgument,
+                fmt::format("attributes: more than {}", sched::kMaxAttributes));
   }
   if (!(head.retry_budget_ratio >= 0 && head.retry_budget_ratio <= 1)) {
     return Fail(Code::kInvalidArgument, "retry_budget_ratio: not between 0 and 1");

@@ -27,6 +27,7 @@ struct Head {
   uint32_t max_endpoints = 0;
   uint32_t max_tries = 0;
   double retry_budget_ratio = 0;
+  std::vector<std::string> attributes;
 };
 // kInvalidArgument: "is no recording", or what is wrong with its head.
 Result<Head> ReadHead(std::string_view line);

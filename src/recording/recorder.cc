@@ -4,6 +4,7 @@
 #include <sodium.h>
 
 #include <atomic>
+#include <cmath>
 #include <cstring>
 #include <mutex>
 #include <utility>
@@ -34,6 +35,12 @@ void AppendHex(uint64_t value, std::string* out) {
 
 std::string_view Short(std::string_view text) { return Utf8Prefix(text, kMaxTextBytes); }
 
+void WriteList(std::string_view key, std::span<const std::string> list, wire::JsonWriter* json) {
+  json->Key(key).BeginArray();
+  for (const std::string& text : list) json->Value(text);
+  json->EndArray();
+}
+
 std::string HeadOf(const RecorderOptions& options) {
   std::string line;
   wire::JsonWriter json(&line);
@@ -46,8 +53,9 @@ std::string HeadOf(const RecorderOptions& options) {
       .Field("max_tries", options.max_tries)
       .Field("retry_budget_ratio", options.retry_budget_ratio)
       .Field("policy", options.policy)
-      .Field("scheduling", options.scheduling)
-      .EndObject();
+      .Field("scheduling", options.scheduling);
+  if (!options.attributes.empty()) WriteList("attributes", options.attributes, &json);
+  json.EndObject();
   return line + '\n';
 }
 
@@ -55,12 +63,6 @@ std::string LastLine(std::string_view why) {
   std::string line;
   wire::JsonWriter(&line).BeginObject().Field("e", "close").Field("why", why).EndObject();
   return line + '\n';
-}
-
-void WriteList(std::string_view key, std::span<const std::string> list, wire::JsonWriter* json) {
-  json->Key(key).BeginArray();
-  for (const std::string& text : list) json->Value(text);
-  json->EndArray();
 }
 
 }  // namespace
@@ -336,6 +338,14 @@ void Recorder::OnScraped(uint32_t slot, const director::EngineSignals& signals, 
   if (signals.block_size_tokens) json.Field("block", *signals.block_size_tokens);
   if (signals.gpu_blocks) json.Field("blocks", *signals.gpu_blocks);
   number("started", signals.started_at);
+  if (!signals.attributes.empty()) {
+    json.Key("attributes").BeginArray();
+    // As texts, of which an empty one is no number: JSON has none for what is not told.
+    for (const float value : signals.attributes) {
+      json.Value(std::isnan(value) ? std::string() : fmt::format("{}", value));
+    }
+    json.EndArray();
+  }
   if (signals.lora) {
     json.Key("lora").BeginObject().Field("max", signals.lora->max_adapters);
     WriteList("running", signals.lora->running, &json);

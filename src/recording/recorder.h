@@ -42,6 +42,7 @@ struct RecorderOptions {
   int64_t unix_micros = 0;  // the wall clock at `start`
   Time start;
   std::vector<sched::HeaderUse> headers;  // that decisions look at
+  std::vector<std::string> attributes;    // of engines' metrics, in the order of scrapes
 };
 
 struct RecorderStats {

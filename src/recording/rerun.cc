@@ -31,7 +31,7 @@ class Telling {
  public:
   Telling(Head head, std::unique_ptr<sched::Scheduler> scheduler, const RerunObserver& observer)
       : observer_(observer),
-        fleet_(head.max_endpoints),
+        fleet_(head.max_endpoints, nullptr, head.attributes),
         scheduler_(scheduler.get()),
         director_(fleet_, std::move(scheduler),
                   {.max_tries = head.max_tries,

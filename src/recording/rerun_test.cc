@@ -459,6 +459,7 @@ TEST_F(RerunTest, RoundNumbersOfBlocksAreNumbersStill) {
     signals.kv_usage = 1e-7F;
     signals.gpu_blocks = 1'000'000;
     signals.started_at = 1e9;
+    signals.attributes = {0.1F, std::numeric_limits<float>::quiet_NaN()};
     recorder->OnScraped(1, signals, Time(seconds(1001)));
   }
   const auto report = RerunFile(path(), SchedulerOf);
@@ -468,6 +469,9 @@ TEST_F(RerunTest, RoundNumbersOfBlocksAreNumbersStill) {
   EXPECT_EQ(event->signals.gpu_blocks, 1'000'000U);
   EXPECT_EQ(event->signals.waiting, 100'000.0F);
   EXPECT_EQ(event->signals.kv_usage, 1e-7F);
+  ASSERT_EQ(event->signals.attributes.size(), 2U);
+  EXPECT_EQ(event->signals.attributes[0], 0.1F);
+  EXPECT_TRUE(std::isnan(event->signals.attributes[1]));
 }
 
 TEST_F(RerunTest, WhatIsCutOffIsReadAsFarAsItGoes) {

@@ -34,6 +34,7 @@ class Loader {
         out_(out),
         complaints_(diagnostics),
         instances_(&complaints_),
+        settings_(*settings),
         picker_(abilities, instances_, settings, &complaints_) {
     out_->file = diagnostics->file;
   }
@@ -46,11 +47,13 @@ class Loader {
   // True when nothing was wrong.
   bool Finish() {
     picker_.SettleFlowPolicies();
+    SettleAttributes();
     complaints_.Finish();
     return complaints_.diagnostics()->errors.empty();
   }
 
  private:
+  void SettleAttributes();
   void LoadPlugin(const PluginDocument& plugin, const YamlNode& node);
   void AddInstance(const std::string& name, const PluginDocument& plugin, const PluginType& type,
                    const YamlNode& node);
@@ -69,6 +72,7 @@ class Loader {
   SchedulingSpec* out_;
   Complaints complaints_;
   Instances instances_;
+  const PickerSettings& settings_;
   PickerReader picker_;
 };
 
@@ -76,6 +80,15 @@ void Loader::LoadPlugins(const std::vector<PluginDocument>& plugins) {
   for (size_t i = 0; i < plugins.size(); ++i) {
     if (!plugins[i].type.empty()) LoadPlugin(plugins[i], Item(plugin_list_, i));
   }
+}
+
+void Loader::SettleAttributes() {
+  std::set<std::string> names;
+  for (const EngineMetrics& engine : settings_.extractor.engines) {
+    for (const CustomMetric& metric : engine.custom) names.insert(metric.attribute_key);
+  }
+  out_->attributes.assign(names.begin(), names.end());
+  out_->extractor = settings_.extractor_name;
 }
 
 void Loader::LoadPlugin(const PluginDocument& plugin, const YamlNode& node) {

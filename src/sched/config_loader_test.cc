@@ -62,12 +62,6 @@ Outcome LoadFor(const Abilities& abilities, std::string_view body) {
   return outcome;
 }
 
-constexpr Abilities kEveryAbility = [] {
-  Abilities all = kPickerAbilities;
-  all.engine_tls = true;
-  return all;
-}();
-
 Outcome Load(std::string_view body) { return LoadFor(kGatewayAbilities, body); }
 
 std::vector<std::string> ErrorsOf(std::string_view body) { return Load(body).diagnostics.errors; }
@@ -191,9 +185,6 @@ TEST(EndpointPickerConfig, MissingCapabilitiesAreNamedOnce) {
       {"featureGates: [flowControl]\nflowControl: {maxBytes: 1}\n",
        "e.yaml:3:16: feature gate 'flowControl' needs flow control, which this version does not "
        "have"},
-      {"plugins: [{type: data-parallel-profile-handler}]\n",
-       "plugin type 'data-parallel-profile-handler' needs data-parallel headers, which this "
-       "version does not have; list each rank as an endpoint"},
       {"dataLayer: {crossReplicaSyncerPluginRef: x}\n", "needs replicas that share state"},
       // Several plugins of one capability make one sentence, where the first stands.
       {"plugins:\n- type: topology-extractor\n- type: topology-affinity-filter\n"
@@ -259,7 +250,8 @@ TEST(EndpointPickerConfig, WhatOnlyTheProgramLacksNamesTheProgram) {
        "e.yaml:3:18: plugin type 'file-discovery' and dataLayer.discovery (line 4) need discovery "
        "plugins, which 'penstock serve' does not have; use endpointsFile of penstock.yaml"},
       {"plugins: [{type: metrics-data-source, parameters: {scheme: https}}]\n",
-       "metrics-data-source over https needs TLS to engines, which 'penstock serve' does not have"},
+       "metrics-data-source over https needs a scheme for the metrics of all engines, which "
+       "'penstock serve' does not have; write https:// in the url of each engine"},
       {"plugins: [{type: metrics-data-source, parameters: {path: /m}}]\n",
        "needs metrics paths other than /metrics"},
       {"plugins: [{type: core-metrics-extractor, parameters: {engineConfigs: [{name: a}]}}]\n",
@@ -272,39 +264,44 @@ TEST(EndpointPickerConfig, WhatOnlyTheProgramLacksNamesTheProgram) {
   };
   for (const auto& [body, expected] : cases) {
     EXPECT_THAT(ErrorsOf(body), ElementsAre(HasSubstr(std::string(expected)))) << body;
-    EXPECT_THAT(LoadFor(kEveryAbility, body).diagnostics.errors, IsEmpty()) << body;
+    EXPECT_THAT(LoadFor(kPickerAbilities, body).diagnostics.errors, IsEmpty()) << body;
   }
-  EXPECT_THAT(
-      LoadFor(kPickerAbilities,
-              "plugins: [{type: metrics-data-source, parameters: {scheme: "
-              "https}}]\n")
-          .diagnostics.errors,
-      ElementsAre(HasSubstr("metrics-data-source over https needs TLS to engines, which 'penstock "
-                            "epp' does not have")));
+  EXPECT_THAT(LoadFor(kPickerAbilities,
+                      "plugins: [{type: metrics-data-source, parameters: {scheme: https}}]\n")
+                  .diagnostics.errors,
+              IsEmpty());
 }
 
 TEST(EndpointPickerConfig, CertificatesWithoutHttpsAreIgnoredWithAWarning) {
-  const Outcome o = LoadFor(kPickerAbilities,
-                            "plugins: [{type: metrics-data-source, parameters: {caCertPath: /ca, "
-                            "clientCertPath: /c, clientKeyPath: /k}}]\n");
+  Outcome o = LoadFor(kPickerAbilities,
+                      "plugins: [{type: metrics-data-source, parameters: {caCertPath: /ca}}]\n");
+  EXPECT_THAT(o.diagnostics.warnings,
+              ElementsAre(HasSubstr("counts for engines alone that are named with https://")));
+  o = LoadFor(kPickerAbilities,
+              "plugins: [{type: metrics-data-source, parameters: {scheme: https, caCertPath: /ca, "
+              "insecureSkipVerify: true}}]\n");
+  EXPECT_THAT(o.diagnostics.warnings,
+              ElementsAre(HasSubstr("caCertPath is ignored: insecureSkipVerify is true")));
+  o = LoadFor(kPickerAbilities,
+              "plugins: [{type: metrics-data-source, parameters: {scheme: http, caCertPath: /ca, "
+              "clientCertPath: /c, clientKeyPath: /k}}]\n");
   EXPECT_TRUE(o.ok);
   EXPECT_THAT(o.diagnostics.warnings,
               ElementsAre(HasSubstr("metrics-data-source.caCertPath is ignored: scheme is http"),
                           HasSubstr("clientCertPath is ignored")));
 }
 
-TEST(EndpointPickerConfig, AttributesThatNobodyUsesWarn) {
+TEST(EndpointPickerConfig, AttributesAreListedOnceForAllEngines) {
   const Outcome o = LoadFor(
       kPickerAbilities,
       "plugins: [{type: core-metrics-extractor, parameters: {engineConfigs: [{name: a, "
       "customMetrics: [{attributeKey: Heat, metricSpec: heat}]}, {name: b, cacheInfoSpec: info, "
       "customMetrics: [{attributeKey: Heat, metricSpec: warmth}]}]}}]\n");
   EXPECT_TRUE(o.ok);
-  EXPECT_THAT(
-      o.diagnostics.warnings,
-      ElementsAre(HasSubstr("attribute 'Heat' is read and shown by /debug/endpoints, but no "
-                            "plugin uses it"),
-                  HasSubstr("engineConfigs 'b': cacheInfoSpec tells nothing without")));
+  EXPECT_THAT(o.spec.attributes, ElementsAre("Heat"));
+  EXPECT_EQ(o.spec.extractor, "core-metrics-extractor");
+  EXPECT_THAT(o.diagnostics.warnings,
+              ElementsAre(HasSubstr("engineConfigs 'b': cacheInfoSpec tells nothing without")));
 }
 
 TEST(EndpointPickerConfig, AttributesAreBounded) {
@@ -359,7 +356,7 @@ TEST(EndpointPickerConfig, ThePickersSettingsAreStrict) {
 }
 
 TEST(EndpointPickerConfig, FillsThePickersSettings) {
-  const Outcome o = LoadFor(kEveryAbility, R"(featureGates: [haPopulateNonLeaderDatastore=false]
+  const Outcome o = LoadFor(kPickerAbilities, R"(featureGates: [haPopulateNonLeaderDatastore=false]
 plugins:
 - {type: file-discovery, name: files, parameters: {path: /etc/e.yaml, watchFile: true}}
 - type: metrics-data-source
@@ -385,7 +382,7 @@ requestHandler:
   parsers: [{pluginRef: vllmgrpc-parser}, {pluginRef: openai-parser}]
 )");
   ASSERT_TRUE(o.ok) << o.diagnostics.errors.front();
-  EXPECT_THAT(o.diagnostics.warnings, ElementsAre(HasSubstr("attribute 'Heat' is read")));
+  EXPECT_THAT(o.diagnostics.warnings, IsEmpty());
   const PickerSettings& s = o.settings;
   EXPECT_FALSE(s.gates.ha_populate_non_leader_datastore);
   ASSERT_TRUE(s.discovery);
@@ -395,7 +392,7 @@ requestHandler:
   EXPECT_EQ(s.metrics.scheme, "https");
   EXPECT_EQ(s.metrics.path, "/m");
   EXPECT_EQ(s.metrics.port, 8443);
-  EXPECT_FALSE(s.metrics.insecure_skip_verify);
+  EXPECT_EQ(s.metrics.insecure_skip_verify, false);
   EXPECT_EQ(s.metrics.ca_cert_path + s.metrics.client_cert_path + s.metrics.client_key_path,
             "/ca/c/k");
   EXPECT_EQ(s.metrics.interval, milliseconds(200));
@@ -422,7 +419,8 @@ TEST(EndpointPickerConfig, ThePickersSettingsHaveLlmdsDefaults) {
   EXPECT_TRUE(s.gates.ha_populate_non_leader_datastore);
   EXPECT_FALSE(s.discovery);
   EXPECT_FALSE(s.models);
-  EXPECT_EQ(s.metrics.scheme + s.metrics.path, "http/metrics");
+  EXPECT_EQ(s.metrics.scheme + s.metrics.path, "/metrics");
+  EXPECT_FALSE(s.metrics.insecure_skip_verify);
   EXPECT_FALSE(s.metrics.interval);
   EXPECT_EQ(s.extractor.default_engine, "vllm");
   EXPECT_THAT(s.parsers, ElementsAre("openai-parser", "anthropic-parser", "vllmhttp-parser",

@@ -33,6 +33,7 @@ class Explainer {
     for (const auto& [key, name] : kScraped) {
       if (wiring_.Needs(key)) out_.metrics.emplace_back(name);
     }
+    for (const std::string& name : wiring_.attributes) out_.metrics.push_back(name);
     out_.reads_prompts = wiring_.Needs(DataKey::kTokens) || wiring_.Needs(DataKey::kPrefixMatch);
     AddHeaders();
     AddUnused();

@@ -41,14 +41,6 @@ struct BurstPrefix {
   }
 };
 
-struct DataParallelHandler {
-  uint32_t primary_port = 8000;
-  template <class V>
-  void Describe(V& v) {
-    v.Field("primaryPort", primary_port, {.min = 1, .max = 65535});
-  }
-};
-
 struct DcgmSource : SourceParameters {
   bool use_node_address = false;
   template <class V>

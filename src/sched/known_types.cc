@@ -44,8 +44,6 @@ constexpr std::array kTypes = {
     Missing("burst-prefix-cache-producer", "batching of request bursts",
             known::Check<known::BurstPrefix>),
     Known("core-metrics-extractor", KnownRole::kExtractor),
-    Missing("data-parallel-profile-handler", "data-parallel headers",
-            known::Check<known::DataParallelHandler>, "list each rank as an endpoint"),
     Missing("dcgm-data-source", kGpu, known::Check<known::DcgmSource>),
     Missing("dcgm-extractor", kGpu),
     Missing("destination-endpoint-served-verifier", "response metadata of Envoy"),

@@ -175,10 +175,10 @@ struct PickerDocument {
 
 // The settings of metrics-data-source and models-data-source.
 struct SourceParameters {
-  std::string scheme = "http";
+  std::string scheme;
   std::string path;
   uint32_t port = 0;
-  bool insecure_skip_verify = true;
+  std::optional<bool> insecure_skip_verify;
   std::string ca_cert_path;
   std::string client_cert_path;
   std::string client_key_path;

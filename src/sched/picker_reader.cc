@@ -42,7 +42,7 @@ void PickerReader::ReadPlugin(const KnownType& known, const std::string& name,
       ReadSource(known, name, plugin, node);
       return;
     case KnownRole::kExtractor:
-      ReadExtractor(plugin, node);
+      ReadExtractor(name, plugin, node);
       return;
     case KnownRole::kFlowPolicy:
       flow_policies_.push_back({&known, Place(node, {"type"})});
@@ -112,16 +112,28 @@ void PickerReader::CheckSource(const EngineSource& source, const PluginDocument&
     complaints_.Error(at("parameters"),
                       fmt::format("{}: clientCertPath and clientKeyPath go together", plugin.type));
   }
-  if (source.scheme != "http" && !abilities_.engine_tls) {
-    Lacking(at("scheme"), plugin.type + " over https", "TLS to engines");
+  if (source.scheme == "https" && source.insecure_skip_verify.value_or(false) &&
+      !source.ca_cert_path.empty()) {
+    complaints_.Warning(
+        at("caCertPath"),
+        fmt::format("{}.caCertPath is ignored: insecureSkipVerify is true", plugin.type));
   }
   const auto warn_without_tls = [&](std::string_view key, const std::string& value) {
-    if (source.scheme != "http" || value.empty()) return;
-    complaints_.Warning(at(key), fmt::format("{}.{} is ignored: scheme is http", plugin.type, key));
+    if (source.scheme == "https" || value.empty()) return;
+    complaints_.Warning(
+        at(key), source.scheme == "http"
+                     ? fmt::format("{}.{} is ignored: scheme is http", plugin.type, key)
+                     : fmt::format("{}.{} counts for engines alone that are named with https://: "
+                                   "scheme is not given",
+                                   plugin.type, key));
   };
   warn_without_tls("caCertPath", source.ca_cert_path);
   warn_without_tls("clientCertPath", source.client_cert_path);
   if (abilities_.source_places) return;
+  if (source.scheme == "https") {
+    Lacking(at("scheme"), plugin.type + " over https", "a scheme for the metrics of all engines",
+            "write https:// in the url of each engine");
+  }
   if (source.path != usual_path) {
     Lacking(at("path"), fmt::format("{}.path '{}'", plugin.type, source.path),
             fmt::format("metrics paths other than {}", usual_path));
@@ -137,7 +149,8 @@ void PickerReader::CheckSource(const EngineSource& source, const PluginDocument&
   }
 }
 
-void PickerReader::ReadExtractor(const PluginDocument& plugin, const YamlNode& node) {
+void PickerReader::ReadExtractor(const std::string& name, const PluginDocument& plugin,
+                                 const YamlNode& node) {
   if (plugin.type == "models-data-extractor") {
     NoParameters none;
     Parse(plugin, &none);
@@ -149,6 +162,7 @@ void PickerReader::ReadExtractor(const PluginDocument& plugin, const YamlNode& n
     complaints_.Error(Place(node, {"type"}), "a second core-metrics-extractor is declared");
     return;
   }
+  out_.extractor_name = name;
   out_.extractor.engine_label_key = parameters.engine_label_key;
   out_.extractor.default_engine = parameters.default_engine;
   const YamlNode& engines = Place(node, {"parameters", "engineConfigs"});
@@ -216,12 +230,6 @@ void PickerReader::AddAttribute(const std::string& key, MetricSpec spec, const Y
     if (attributes_.size() == kMaxAttributes + 1) {
       complaints_.Error(node, fmt::format("customMetrics have more than {} different attributes",
                                           kMaxAttributes));
-    }
-    if (abilities_.engine_metrics) {
-      complaints_.Warning(
-          Place(node, {"attributeKey"}),
-          fmt::format("attribute '{}' is read and shown by /debug/endpoints, but no plugin uses it",
-                      key));
     }
   }
   engine->custom.push_back({key, std::move(spec)});

@@ -42,7 +42,8 @@ class PickerReader {
                   const wire::YamlNode& node);
   void CheckSource(const EngineSource& source, const PluginDocument& plugin,
                    std::string_view usual_path, const wire::YamlNode& node);
-  void ReadExtractor(const PluginDocument& plugin, const wire::YamlNode& node);
+  void ReadExtractor(const std::string& name, const PluginDocument& plugin,
+                     const wire::YamlNode& node);
   void ReadEngine(const EngineMetricsDocument& engine, const wire::YamlNode& node);
   void AddAttribute(const std::string& key, MetricSpec spec, const wire::YamlNode& node,
                     EngineMetrics* engine);

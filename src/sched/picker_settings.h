@@ -22,8 +22,7 @@ namespace penstock::sched {
 struct Abilities {
   std::string_view program = "penstock serve";  // in that error
   bool discovery = false;                       // dataLayer.discovery
-  bool engine_tls = false;                      // a source over https
-  bool source_places = false;                   // paths and ports of sources, for all engines
+  bool source_places = false;                   // schemes, paths and ports of sources, for all
   bool engine_metrics = false;                  // engineConfigs, labels and engines of other names
   bool grpc_requests = false;                   // vllmgrpc-parser, vertexai-parser
   bool sglang_requests = false;                 // sglanghttp-parser
@@ -50,11 +49,13 @@ struct FileDiscovery {
 
 // metrics-data-source or models-data-source. What is left empty keeps the program's own way.
 struct EngineSource {
-  std::string name;  // of the instance
-  std::string scheme = "http";
+  std::string name;    // of the instance
+  std::string scheme;  // "http", "https"; empty: the endpoint's own
   std::string path;
   uint16_t port = 0;  // 0: the endpoint's own
-  bool insecure_skip_verify = true;
+  // Nothing: with `scheme` https and no ca_cert_path certificates are not looked at, as llm-d does;
+  // else they are.
+  std::optional<bool> insecure_skip_verify;
   std::string ca_cert_path;
   std::string client_cert_path;
   std::string client_key_path;
@@ -103,6 +104,7 @@ struct ExtractorSettings {
 };
 
 struct PickerSettings {
+  std::string extractor_name;  // of the core-metrics-extractor instance; "" when none is declared
   FeatureGates gates;
   std::optional<FileDiscovery> discovery;  // nothing: endpoints come from Kubernetes or flags
   EngineSource metrics{.path = "/metrics"};

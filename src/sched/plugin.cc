@@ -42,6 +42,8 @@ std::string_view DataKeyName(DataKey key) {
       return "KVCacheUsagePercent";
     case DataKey::kLora:
       return "ActiveModels";
+    case DataKey::kAttribute:
+      return "a custom attribute";
   }
   return "unknown";
 }

@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -37,6 +38,7 @@ enum class DataKey : uint8_t {
   kRunning,
   kKvUsage,
   kLora,
+  kAttribute,  // EndpointColumns::attributes[i], of Need::attribute
 };
 std::string_view DataKeyName(DataKey key);
 
@@ -44,7 +46,9 @@ struct Need {
   DataKey key;
   std::string producer;  // name of a producer instance; "" = the default one for the key
   bool required = true;
-  uint32_t* index = nullptr;  // where to store the producer's column index (prefix), when not null
+  // Where to store the column index, of the producer (prefix) or the attribute, when not null.
+  uint32_t* index = nullptr;
+  std::string attribute = {};  // for kAttribute: its name in customMetrics
 };
 
 // Block keys of one request under one prefix producer. Whoever knows the keys of the prompt's first
@@ -164,6 +168,13 @@ struct ProfileResult {
   Mask scored;                  // whom the filters left
 };
 
+// How picks are reached when it is not by their own port: requests go to this one of the same host,
+// where somebody passes them on to the address that the header names.
+struct Detour {
+  uint16_t port = 0;
+  std::string_view header;
+};
+
 // Chooses which profiles run for a request. Called again with the results so far until it returns
 // nullptr-equivalent (-1).
 class ProfileHandler : public virtual Plugin {
@@ -175,6 +186,8 @@ class ProfileHandler : public virtual Plugin {
   virtual size_t Primary(std::span<const ProfileResult> results) const = 0;
   // Empty when this handler can work with these profiles; else the sentence that says why not.
   virtual std::string CheckProfiles(std::span<const std::string> profile_names) const = 0;
+  // The same for every request.
+  virtual std::optional<Detour> detour() const { return std::nullopt; }
 };
 
 // Computes data that others need. Only producers that some active plugin needs are run.

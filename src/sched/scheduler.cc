@@ -42,6 +42,20 @@ void GatherAge(bool is_needed, const std::vector<uint32_t>& slots,
   }
 }
 
+// In the order of `names`. An attribute that nobody reads is told of by no endpoint.
+void GatherAttributes(const std::vector<std::string>& names, const std::vector<uint32_t>& slots,
+                      const model::LiveColumns& live, std::vector<std::vector<float>>* columns) {
+  columns->resize(names.size());
+  for (size_t k = 0; k < names.size(); ++k) {
+    std::vector<float>& column = (*columns)[k];
+    column.assign(slots.size(), std::numeric_limits<float>::quiet_NaN());
+    const auto found = std::ranges::find(live.attribute_names, names[k]);
+    if (found == live.attribute_names.end()) continue;
+    const auto attribute = static_cast<size_t>(found - live.attribute_names.begin());
+    for (size_t i = 0; i < slots.size(); ++i) column[i] = live.Attribute(slots[i], attribute);
+  }
+}
+
 // Clamps every score to [0, 1], NaN to 0, in place, and adds them weighted.
 void AddWeighted(float weight, std::span<float> scores, float* totals) {
   for (size_t i = 0; i < scores.size(); ++i) {
@@ -108,6 +122,8 @@ class SchedulerImpl : public Scheduler {
     return wiring_.charge != nullptr && wiring_.charge->ChargesTheAnswer();
   }
 
+  std::optional<Detour> detour() const override { return wiring_.handler->detour(); }
+
   void OnPicked(RequestContext& context, const model::EndpointColumns& columns,
                 const Picked& picked) override {
     for (Plugin* plugin : wiring_.active) {
@@ -173,7 +189,8 @@ class SchedulerImpl : public Scheduler {
   }
   bool NeedsMetrics() const override {
     return wiring_.Needs(DataKey::kWaiting) || wiring_.Needs(DataKey::kRunning) ||
-           wiring_.Needs(DataKey::kKvUsage) || wiring_.Needs(DataKey::kLora);
+           wiring_.Needs(DataKey::kKvUsage) || wiring_.Needs(DataKey::kLora) ||
+           wiring_.Needs(DataKey::kAttribute);
   }
   std::vector<std::string> Describe() const override;
 
@@ -206,6 +223,7 @@ void SchedulerImpl::FillColumns(const RequestContext& context, const model::Pool
   Gather(load, slots, live.in_flight_requests.get(), &columns->in_flight_requests);
   Gather(load, slots, live.in_flight_tokens.get(), &columns->in_flight_tokens);
   GatherAge(NeedsMetrics(), slots, live.scraped_at_nanos.get(), now, &columns->metrics_age_s);
+  GatherAttributes(wiring_.attributes, slots, live, &columns->attributes);
   if (!load) columns->uncached_tokens.clear();
   columns->prefix.resize(wiring_.prefix_columns);
   for (const Producer* producer : wiring_.producers) {
@@ -342,6 +360,10 @@ std::vector<std::string> SchedulerImpl::Describe() const {
       line += fmt::format(" {} x {},", scorer.scorer->name(), scorer.weight);
     }
     lines.push_back(line + " " + profile.picker->name());
+  }
+  if (const auto way = detour()) {
+    lines.push_back(fmt::format("requests go to port {} of the pick's host, with the pick in {}",
+                                way->port, way->header));
   }
   for (const Producer* producer : wiring_.producers) {
     std::string keys;

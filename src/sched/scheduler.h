@@ -6,6 +6,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -37,6 +38,10 @@ struct SchedulingSpec {
   std::string file;  // for messages
   std::vector<PluginSpec> plugins;
   std::vector<ProfileSpec> profiles;
+  // Names of the attributes that engines' metrics give beside the usual ones (customMetrics), and
+  // the extractor that reads them; "" when none is declared.
+  std::vector<std::string> attributes;
+  std::string extractor;
 };
 
 // Filled when a trace is wanted: everything that /debug/decisions shows of one profile run.
@@ -109,6 +114,8 @@ class Scheduler {
                                  uint32_t column) const = 0;
   // Whether they are charged until the request ends, instead of until its first chunk.
   virtual bool ChargesTheAnswer() const { return false; }
+  // How picks are reached, when not directly.
+  virtual std::optional<Detour> detour() const { return std::nullopt; }
 
   // Broadcasts to all instances.
   virtual void OnPicked(RequestContext&, const model::EndpointColumns&, const Picked&) = 0;

@@ -133,7 +133,14 @@ std::string ToYaml(const SchedulingSpec& spec) {
     }
     json.EndObject();
   }
-  json.EndArray().Key("schedulingProfiles").BeginArray();
+  json.EndArray();
+  if (!spec.attributes.empty()) {
+    json.Key("attributes").BeginArray();
+    for (const std::string& name : spec.attributes) json.Value(name);
+    json.EndArray();
+  }
+  if (!spec.attributes.empty() && !spec.extractor.empty()) json.Field("extractor", spec.extractor);
+  json.Key("schedulingProfiles").BeginArray();
   for (const ProfileSpec& profile : spec.profiles) {
     json.BeginObject().Field("name", profile.name).Key("plugins").BeginArray();
     for (const ProfileEntry& entry : profile.plugins) {

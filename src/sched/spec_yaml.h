@@ -10,7 +10,8 @@
 
 namespace penstock::sched {
 
-// {"plugins": [...], "schedulingProfiles": [...]}: JSON, but for plain scalars that YAML takes for
+// {"plugins": [...], "schedulingProfiles": [...]}, and the names of attributes when there are some:
+// JSON, but for plain scalars that YAML takes for
 // numbers and JSON does not (".5", "0x400"), which stand as they stood.
 std::string ToYaml(const SchedulingSpec& spec);
 // A node in the same way.

@@ -36,6 +36,15 @@ TEST(SpecYaml, KeepsWhatEveryScalarMeans) {
   }
 }
 
+TEST(SpecYaml, NamesTheAttributesThatEnginesTell) {
+  SchedulingSpec spec;
+  spec.extractor = "mine";
+  EXPECT_EQ(ToYaml(spec), R"({"plugins":[],"schedulingProfiles":[]})");
+  spec.attributes = {"Depth", "Heat"};
+  EXPECT_EQ(ToYaml(spec), R"({"plugins":[],"attributes":["Depth","Heat"],"extractor":"mine",)"
+                          R"("schedulingProfiles":[]})");
+}
+
 TEST(SpecYaml, TheLinesReadBackAsTheSame) {
   SchedulingSpec spec;
   const auto parameters = wire::ParseYaml(

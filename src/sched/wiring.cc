@@ -10,9 +10,11 @@
 namespace penstock::sched {
 namespace {
 
+constexpr std::string_view kExtractor = "core-metrics-extractor";
+
 bool IsScraped(DataKey key) {
   return key == DataKey::kWaiting || key == DataKey::kRunning || key == DataKey::kKvUsage ||
-         key == DataKey::kLora;
+         key == DataKey::kLora || key == DataKey::kAttribute;
 }
 
 class Wirer {
@@ -31,6 +33,7 @@ class Wirer {
     if (diagnostics_->errors.size() > errors_before) return false;
     ActivateAll();
     if (diagnostics_->errors.size() > errors_before) return false;
+    WarnOfUnusedAttributes();
     OrderProducers();
     return diagnostics_->errors.size() == errors_before;
   }
@@ -64,6 +67,9 @@ class Wirer {
   void ActivateAll();
   void Activate(Plugin* plugin);
   void Bind(Plugin* plugin, const Need& need);
+  void BindScraped(const Plugin& plugin, const Need& need);
+  void BindAttribute(const Plugin& plugin, const Need& need);
+  void WarnOfUnusedAttributes();
   Producer* NamedSupplier(const Plugin& plugin, const Need& need);
   Producer* DefaultSupplier(const Plugin& plugin, const Need& need);
   const PluginType* DefaultType(DataKey key) const;
@@ -219,12 +225,55 @@ void Wirer::Activate(Plugin* plugin) {
   if (const auto* rule = dynamic_cast<const ChargeRule*>(plugin)) out_.charge = rule;
   for (const Need& need : plugin->Needs()) {
     if (IsScraped(need.key)) {
-      out_.keys.set(static_cast<size_t>(need.key));
+      BindScraped(*plugin, need);
     } else if (!need.required && need.producer.empty()) {
       optional_.emplace_back(plugin, need);
     } else {
       Bind(plugin, need);
     }
+  }
+}
+
+void Wirer::BindScraped(const Plugin& plugin, const Need& need) {
+  out_.keys.set(static_cast<size_t>(need.key));
+  if (!need.producer.empty() && need.producer != kExtractor && need.producer != spec_.extractor) {
+    return AddError(NodeOf(plugin), fmt::format("plugin '{}' wants {} from '{}', which does not "
+                                                "produce it: name {}, or nobody",
+                                                plugin.name(),
+                                                need.key == DataKey::kAttribute
+                                                    ? "'" + need.attribute + "'"
+                                                    : std::string(DataKeyName(need.key)),
+                                                need.producer, kExtractor));
+  }
+  if (need.key == DataKey::kAttribute) BindAttribute(plugin, need);
+}
+
+void Wirer::BindAttribute(const Plugin& plugin, const Need& need) {
+  const auto known = std::ranges::find(spec_.attributes, need.attribute);
+  if (known == spec_.attributes.end()) {
+    std::vector<std::string_view> names = {"KVCacheUsagePercent", "RunningRequestsSize",
+                                           "WaitingQueueSize"};
+    names.insert(names.end(), spec_.attributes.begin(), spec_.attributes.end());
+    std::string hint = DidYouMean(need.attribute, names);
+    if (hint.empty()) hint = fmt::format("; there are {}", fmt::join(names, ", "));
+    return AddError(
+        NodeOf(plugin),
+        fmt::format("plugin '{}' wants the attribute '{}', which no customMetrics of {} "
+                    "describe{}",
+                    plugin.name(), need.attribute, kExtractor, hint));
+  }
+  auto at = std::ranges::find(out_.attributes, need.attribute);
+  *need.index = static_cast<uint32_t>(at - out_.attributes.begin());
+  if (at == out_.attributes.end()) out_.attributes.push_back(need.attribute);
+}
+
+void Wirer::WarnOfUnusedAttributes() {
+  for (const std::string& name : spec_.attributes) {
+    if (std::ranges::find(out_.attributes, name) != out_.attributes.end()) continue;
+    diagnostics_->warnings.push_back(wire::At(
+        diagnostics_->file, {},
+        fmt::format("attribute '{}' is read and shown by /debug/endpoints, but no plugin uses it",
+                    name)));
   }
 }
 

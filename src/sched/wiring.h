@@ -42,7 +42,8 @@ struct Wiring {
   const ProfileHandler* handler = nullptr;
   const ChargeRule* charge = nullptr;  // may be null
   uint32_t prefix_columns = 0;
-  std::bitset<16> keys;  // DataKey: what active plugins need
+  std::vector<std::string> attributes;  // that active plugins need, in the columns' order
+  std::bitset<16> keys;                 // DataKey: what active plugins need
 
   bool Needs(DataKey key) const { return keys.test(static_cast<size_t>(key)); }
 };

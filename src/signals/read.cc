@@ -20,6 +20,8 @@ ReadResult ResultOf(http::CallFailure failure) {
       return ReadResult::kTruncated;
     case http::CallFailure::kTimeout:
       return ReadResult::kTimeout;
+    case http::CallFailure::kTls:
+      return ReadResult::kTls;
     case http::CallFailure::kBadResponse:
       break;
   }
@@ -31,10 +33,11 @@ ReadResult ResultOf(http::CallFailure failure) {
 Read::Read(http::Client& client, std::string_view path, std::string_view accept, Limits limits)
     : client_(client), path_(path), accept_(accept), limits_(limits) {}
 
-void Read::Aim(std::string host, uint16_t port) {
+void Read::Aim(std::string host, uint16_t port, std::shared_ptr<net::TlsClientContext> tls) {
   call_.reset();
   host_ = std::move(host);
   port_ = port;
+  tls_ = std::move(tls);
   const bool is_ipv6 = host_.find(':') != std::string::npos;
   request_ = fmt::format(
       "GET {} HTTP/1.1\r\nHost: {}{}{}:{}\r\nAccept: {}\r\nUser-Agent: penstock\r\n\r\n", path_,
@@ -46,6 +49,7 @@ void Read::Begin(Time now) {
   status_ = 0;
   bytes_ = 0;
   http::CallOptions options;
+  options.tls = tls_;
   options.connect_timeout = std::min<Duration>(options.connect_timeout, limits_.time);
   options.first_byte_timeout = limits_.time;
   options.idle_timeout = limits_.time;

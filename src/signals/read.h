@@ -32,8 +32,8 @@ class Read : public http::CallListener {
   // `path` outlives it.
   Read(http::Client& client, std::string_view path, std::string_view accept, Limits limits);
 
-  // Sets whom to ask; a running call is cancelled.
-  void Aim(std::string host, uint16_t port);
+  // Sets whom to ask, and by which TLS (null: none); a running call is cancelled.
+  void Aim(std::string host, uint16_t port, std::shared_ptr<net::TlsClientContext> tls);
   // REQUIRES: !is_running().
   void Begin(Time now);
   bool is_running() const { return call_ != nullptr; }
@@ -42,6 +42,7 @@ class Read : public http::CallListener {
 
   const std::string& host() const { return host_; }
   uint16_t port() const { return port_; }
+  const net::TlsClientContext* tls() const { return tls_.get(); }
 
  protected:
   // A piece of the body of a 200.
@@ -63,6 +64,7 @@ class Read : public http::CallListener {
   const Limits limits_;
   std::string host_;
   uint16_t port_ = 0;
+  std::shared_ptr<net::TlsClientContext> tls_;
   std::string request_;
   std::unique_ptr<http::Call> call_;
   Time began_;

@@ -40,8 +40,8 @@ void Count(ReadResult result, telemetry::Counter& polls, telemetry::Counter& ext
 
 std::string_view ReadResultName(ReadResult result) {
   static constexpr std::array<std::string_view, kReadResults> kNames = {
-      "ok",           "local",   "connect", "reset",     "truncated",
-      "bad_response", "timeout", "status",  "too_large", "unusable"};
+      "ok",      "local",  "connect",   "reset",    "truncated", "bad_response",
+      "timeout", "status", "too_large", "unusable", "tls"};
   return kNames[static_cast<size_t>(result)];
 }
 

@@ -21,8 +21,9 @@ enum class ReadResult : uint8_t {
   kStatus,    // another status than 200
   kTooLarge,  // above the limit
   kUnusable,  // read, but without what is needed
+  kTls,       // no connection: the TLS handshake failed, or a certificate was not accepted
 };
-inline constexpr size_t kReadResults = 10;
+inline constexpr size_t kReadResults = 11;
 std::string_view ReadResultName(ReadResult result);
 
 struct ScrapeMetrics {

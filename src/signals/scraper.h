@@ -18,10 +18,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "core/time.h"
 #include "director/fleet.h"
+#include "model/endpoint.h"
+#include "net/tls_client.h"
 #include "signals/engine_table.h"
 #include "telemetry/metrics.h"
 
@@ -36,6 +39,10 @@ struct ScraperOptions {
   // Of all engines but those that name a metrics port of their own; 0: the engine's port.
   uint16_t metrics_port = 0;
   uint16_t models_port = 0;  // 0: the engine's port
+  // Nothing: as the engine is spoken to.
+  std::optional<model::Scheme> metrics_scheme, models_scheme;
+  // For https; not null when an engine or a scheme asks for it.
+  std::shared_ptr<net::TlsClientContext> metrics_tls, models_tls;
   // What is read of engines' metrics; must outlive the scraper.
   const EngineTable* engines = &EngineTable::Known();
   // For one whole read, connecting included. Generous: an engine that is late because it is busy

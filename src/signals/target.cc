@@ -75,12 +75,15 @@ void Target::Aim(const model::EndpointSpec& spec) {
   uint16_t metrics_port = options.metrics_port != 0 ? options.metrics_port : spec.port;
   if (spec.metrics_port != 0) metrics_port = spec.metrics_port;
   const uint16_t models_port = options.models_port != 0 ? options.models_port : spec.port;
-  if (metrics_.host() != spec.host || metrics_.port() != metrics_port) {
-    metrics_.Aim(spec.host, metrics_port);
-  }
-  if (models_.host() != spec.host || models_.port() != models_port) {
-    models_.Aim(spec.host, models_port);
-  }
+  const auto aim = [&](Read& read, uint16_t port, std::optional<model::Scheme> scheme,
+                       const std::shared_ptr<net::TlsClientContext>& context) {
+    const bool is_https = scheme.value_or(spec.scheme) == model::Scheme::kHttps;
+    const auto tls = is_https ? context : nullptr;
+    if (read.host() == spec.host && read.port() == port && read.tls() == tls.get()) return;
+    read.Aim(spec.host, port, tls);
+  };
+  aim(metrics_, metrics_port, options.metrics_scheme, options.metrics_tls);
+  aim(models_, models_port, options.models_scheme, options.models_tls);
 }
 
 void Target::FindType(const model::EndpointSpec& spec) {

@@ -15,8 +15,8 @@ constexpr size_t kBytesPerToken = 4;  // of a gateway that tells no usage
 constexpr std::string_view kClosing = "]}";
 
 // People give up long before; what is slower than this is a failure.
-constexpr http::CallOptions kCallOptions = {.first_byte_timeout = seconds(120),
-                                            .idle_timeout = seconds(60)};
+const http::CallOptions kCallOptions = {.first_byte_timeout = seconds(120),
+                                        .idle_timeout = seconds(60)};
 
 void AppendMessage(std::string_view role, std::string_view text, std::string* out) {
   *out += R"(,{"role":")";

@@ -13,8 +13,8 @@ namespace {
 namespace json = boost::json;
 
 constexpr size_t kMaxBodyBytes = 1 << 20;
-constexpr http::CallOptions kCallOptions = {.first_byte_timeout = seconds(10),
-                                            .idle_timeout = seconds(10)};
+const http::CallOptions kCallOptions = {.first_byte_timeout = seconds(10),
+                                        .idle_timeout = seconds(10)};
 
 }  // namespace
 

@@ -24,8 +24,8 @@ bool IsLoopback(const net::Address& address) {
 }  // namespace
 
 Result<Target> ParseTarget(std::string_view url) {
-  const Result<config::HostPort> parsed = config::ParseEngineUrl(url);
-  if (!parsed) {
+  const Result<config::EngineUrl> parsed = config::ParseEngineUrl(url);
+  if (!parsed || parsed->scheme != model::Scheme::kHttp) {
     return Fail(Code::kInvalidArgument,
                 fmt::format("'{}' is no gateway address; write http://127.0.0.1:PORT", url));
   }

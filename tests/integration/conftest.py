@@ -8,6 +8,7 @@ from harness.envoy import Envoy, Options
 from harness.fake_engine import FakeEngine, FakeEngines
 from harness.gateway import Epp, Gateway, Sim
 from harness.picker import FixedPicker
+from harness.tls_front import TlsFront
 
 MODEL = "Qwen/Qwen3-32B"
 
@@ -55,6 +56,21 @@ def start_sim(tmp_path):
 
     yield start
     _stop_all(started)
+
+
+@pytest.fixture
+def start_tls():
+    """Puts TLS in front of an engine's address; see TlsFront."""
+    started: list[TlsFront] = []
+
+    def start(engine: tuple[str, int], folder, client_ca=None) -> TlsFront:
+        front = TlsFront(engine, folder, client_ca)
+        started.append(front)
+        return front
+
+    yield start
+    for front in started:
+        front.close()
 
 
 @pytest.fixture

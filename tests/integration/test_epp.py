@@ -336,8 +336,8 @@ def test_picker_restarted_under_load(start_sim, start_epp, start_envoy):
     port = first.address[1]
     second = start_epp(sim.urls, "--health-checking", f"--grpc-port={port}")
     second.wait_healthy(*sim.addresses)
-    # Envoy learns of the new one when it looks next.
-    eventually(lambda: envoy.post(CHAT, ask()).status == 200, "requests are served again")
+    eventually(envoy.picker_is_healthy, "the picker is healthy again")
+    assert envoy.post(CHAT, ask()).status == 200
 
 
 # --- rewritten models

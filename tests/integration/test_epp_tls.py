@@ -1,5 +1,7 @@
 """`penstock epp` behind TLS, as the flags ask for it."""
 
+import socket
+import ssl
 import uuid
 
 import grpc
@@ -8,6 +10,7 @@ from conftest import MODEL
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from harness.certificate import make_certificate
 from harness.envoy import PICKER_SERVICE, SERVED_BY
+from harness.gateway import Epp
 from harness.process import Process
 from harness.wait import PATIENCE_S, eventually
 
@@ -16,6 +19,20 @@ CHAT = "/v1/chat/completions"
 
 def ask(**fields) -> dict:
     return {"model": MODEL, "messages": [{"role": "user", "content": "hi"}], "max_tokens": 8, **fields}
+
+
+@pytest.fixture
+def start_metrics_tls(tmp_path):
+    """Starts a picker whose metrics port speaks TLS, so that nobody may ask it in plain HTTP."""
+    started: list[Epp] = []
+
+    def start(engines: list[str], *flags: str) -> Epp:
+        started.append(Epp(tmp_path, engines, *flags))
+        return started[-1]
+
+    yield start
+    for epp in started:
+        epp.stop()
 
 
 def is_serving(address: tuple[str, int], root: bytes) -> bool:
@@ -63,12 +80,74 @@ def test_without_the_flag_a_certificate_stays(fake, start_epp, tmp_path):
     assert is_serving(epp.address, first)
 
 
+# --- the metrics port
+
+
+def fetch(address: tuple[str, int], context: ssl.SSLContext) -> str:
+    """/metrics over TLS; raises what ssl raises."""
+    with socket.create_connection(address, PATIENCE_S) as plain:
+        with context.wrap_socket(plain, server_hostname="localhost") as connection:
+            connection.sendall(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+            answer = b""
+            while data := connection.recv(65536):
+                answer += data
+    assert answer.startswith(b"HTTP/1.1 200 "), answer[:200]
+    return answer.decode()
+
+
+def trusting(root: bytes) -> ssl.SSLContext:
+    return ssl.create_default_context(cadata=root.decode())
+
+
+def test_metrics_over_https_with_a_certificate_that_is_reloaded(fake, start_metrics_tls, tmp_path):
+    folder = tmp_path / "metrics"
+    first, _ = make_certificate(folder)
+    epp = start_metrics_tls([fake.url], f"--metrics-cert-dir={folder}")
+    assert "llm_d_epp_info" in fetch(epp.admin, trusting(first))
+    assert "lets everybody read" in epp.process.stderr()
+    with socket.create_connection(epp.admin, PATIENCE_S) as plain:
+        plain.sendall(b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert not plain.recv(65536).startswith(b"HTTP/"), "no plain HTTP is left"
+    second, _ = make_certificate(folder)
+
+    def shows_the_second() -> bool:
+        try:
+            return bool(fetch(epp.admin, trusting(second)))
+        except ssl.SSLError:
+            return False
+
+    eventually(shows_the_second, "the new certificate is shown")
+    with pytest.raises(ssl.SSLError):
+        fetch(epp.admin, trusting(first))
+
+
+def test_metrics_for_those_who_show_a_certificate(fake, start_metrics_tls, tmp_path):
+    root, _ = make_certificate(tmp_path / "metrics")
+    make_certificate(tmp_path / "reader", name="reader")
+    make_certificate(tmp_path / "stranger", name="stranger")
+    flags = [f"--metrics-cert-dir={tmp_path / 'metrics'}"]
+    flags.append(f"--metrics-client-ca-file={tmp_path / 'reader' / 'tls.crt'}")
+    epp = start_metrics_tls([fake.url], *flags)
+    reader = trusting(root)
+    reader.load_cert_chain(tmp_path / "reader" / "tls.crt", tmp_path / "reader" / "tls.key")
+    assert "llm_d_epp_info" in fetch(epp.admin, reader)
+    stranger = trusting(root)
+    stranger.load_cert_chain(tmp_path / "stranger" / "tls.crt", tmp_path / "stranger" / "tls.key")
+    for nobody in (trusting(root), stranger):
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            fetch(epp.admin, nobody)
+
+
 @pytest.mark.parametrize(
     "flag, said",
     [
         ("--tls-min-version=1.3", "VersionTLS13"),
         ("--tls-cipher-suites=TLS_NULL", "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"),
         ("--cert-path=/nowhere", "/nowhere/tls.crt"),
+        ("--metrics-cert-dir=/nowhere", "/nowhere/tls.crt"),
+        ("--metrics-client-ca-file=/nowhere/ca.pem", "give --metrics-cert-dir too"),
+        ("--engine-ca-file=/nowhere/ca.pem", "/nowhere/ca.pem"),
+        ("--model-server-metrics-scheme=ftp", "neither http nor https"),
     ],
 )
 def test_wrong_flag_ends_the_start_and_says_why(flag, said, tmp_path):

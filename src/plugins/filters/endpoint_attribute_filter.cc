@@ -71,30 +71,28 @@ class EndpointAttributeFilter : public sched::Filter {
     template <class V>
     void Describe(V& v) {
       v.Field("attribute", attribute,
-              {.text = "KVCacheUsagePercent (0 to 1), RunningRequestsSize or WaitingQueueSize.",
+              {.text = "KVCacheUsagePercent (0 to 1), RunningRequestsSize, WaitingQueueSize, or an "
+                       "attributeKey of customMetrics.",
                .required = true});
       v.Field("producer", producer,
               {.text = "Who supplies it; core-metrics-extractor when empty."});
       v.Field("onMissing", on_missing,
-              {.text = "What becomes of an endpoint that was never scraped.",
+              {.text = "What becomes of an endpoint that does not tell it.",
                .one_of = {"Pass", "Fail"}});
       v.Field("fallbackOnEmpty", fallback_on_empty,
               {.text = "Keep all endpoints when none passes."});
       v.Field("algorithm", algorithm, {.text = "The condition.", .required = true});
     }
-    std::string Problem() const {
-      return EndpointAttributeProblem("attribute", attribute, producer);
-    }
   };
 
   explicit EndpointAttributeFilter(const Params& params)
-      : attribute_(*FindEndpointAttribute(params.attribute)),
+      : attribute_(params.attribute, params.producer),
         missing_passes_(params.on_missing == "Pass"),
         fallback_on_empty_(params.fallback_on_empty),
         op_(ParseOperator(params.algorithm.threshold.op)),
         threshold_(static_cast<float>(params.algorithm.threshold.value)) {}
 
-  std::vector<sched::Need> Needs() override { return {{attribute_.key, ""}}; }
+  std::vector<sched::Need> Needs() override { return {attribute_.Need()}; }
 
   void Apply(const sched::RequestContext&, const model::EndpointColumns& columns, Mask& candidates,
              Random&) const override {
@@ -109,8 +107,8 @@ class EndpointAttributeFilter : public sched::Filter {
 
  private:
   bool Passes(const model::EndpointColumns& columns, size_t i) const {
-    if (std::isinf(columns.metrics_age_s[i])) return missing_passes_;
-    return Holds(op_, (columns.*attribute_.column)[i], threshold_);
+    const float value = attribute_.Value(columns, i);
+    return std::isnan(value) ? missing_passes_ : Holds(op_, value, threshold_);
   }
   bool AnyPasses(const model::EndpointColumns& columns, const Mask& candidates) const {
     bool any = false;
@@ -118,7 +116,7 @@ class EndpointAttributeFilter : public sched::Filter {
     return any;
   }
 
-  const EndpointAttribute& attribute_;
+  EndpointAttribute attribute_;
   const bool missing_passes_;
   const bool fallback_on_empty_;
   const Operator op_;

@@ -73,12 +73,60 @@ TEST(EndpointAttributeFilter, FallsBackWhenNobodyPasses) {
   EXPECT_EQ(filter->WhyAllPass({}, pool.columns, pool.all), "nobody is within the bound");
 }
 
+// A scheduler with the filter alone, that knows two custom attributes.
+std::unique_ptr<sched::Scheduler> Wired(const std::string& parameters,
+                                        config::Diagnostics* diagnostics) {
+  sched::SchedulingSpec spec;
+  spec.plugins = {{"filter", std::string(kType), *wire::ParseYaml(parameters, "test.yaml")},
+                  {"picker", "max-score-picker", {}},
+                  {"handler", "single-profile-handler", {}}};
+  spec.profiles = {{"default", {{"filter"}, {"picker"}}}};
+  spec.attributes = {"Depth", "Heat"};
+  spec.extractor = "engines";
+  return sched::Scheduler::Create(spec, Builtins(), diagnostics);
+}
+
+TEST(EndpointAttributeFilter, ReadsAttributesOfTheConfiguration) {
+  config::Diagnostics diagnostics{.file = "test.yaml"};
+  const auto scheduler =
+      Wired(With("Heat", "LessThan", "0.5", ", producer: engines, onMissing: Fail"), &diagnostics);
+  ASSERT_NE(scheduler, nullptr) << diagnostics.errors.front();
+  EXPECT_THAT(diagnostics.warnings, ElementsAre(HasSubstr("attribute 'Depth' is read and shown by "
+                                                          "/debug/endpoints, but no plugin")));
+  EXPECT_TRUE(scheduler->NeedsMetrics());
+  const TestPool pool(3);  // of which the third has said nothing
+  model::LiveColumns live(32, {"Depth", "Heat"});
+  live.SetAttributes(testing::kFirstSlot, std::vector<float>{7, 0.9F});
+  live.SetAttributes(testing::kFirstSlot + 1, std::vector<float>{7, 0.4F});
+  model::EndpointColumns columns;
+  scheduler->FillColumns({}, pool.pool, live, Time(), &columns);
+  sched::Workspace workspace;
+  sched::Decision decision;
+  Random random(1);
+  scheduler->Schedule({}, columns, pool.all, random, workspace, nullptr, &decision);
+  EXPECT_THAT(decision.picks, ElementsAre(1));
+  // Where nobody reads them, nobody tells.
+  scheduler->FillColumns({}, pool.pool, model::LiveColumns(32), Time(), &columns);
+  scheduler->Schedule({}, columns, pool.all, random, workspace, nullptr, &decision);
+  EXPECT_EQ(decision.verdict, sched::Verdict::kFilteredOut);
+}
+
 TEST(EndpointAttributeFilter, SaysWhichAttributesThereAre) {
-  EXPECT_THAT(ErrorsOf(kType, With("GPUUtilization", "LessThan", "1", ", producer: dcgm")),
-              ElementsAre(HasSubstr("attribute: 'GPUUtilization' of 'dcgm' needs custom endpoint "
-                                    "attributes, which this version does not have; there are")));
-  EXPECT_THAT(ErrorsOf(kType, With("WaitingQueueSiz", "LessThan", "1")),
+  const auto error = [](const std::string& parameters) {
+    config::Diagnostics diagnostics{.file = "test.yaml"};
+    EXPECT_EQ(Wired(parameters, &diagnostics), nullptr);
+    return diagnostics.errors;
+  };
+  EXPECT_THAT(error(With("Heat", "LessThan", "1", ", producer: dcgm")),
+              ElementsAre(HasSubstr("plugin 'filter' wants 'Heat' from 'dcgm', which does not")));
+  EXPECT_THAT(error(With("WaitingQueueSize", "LessThan", "1", ", producer: dcgm")),
+              ElementsAre(HasSubstr("wants WaitingQueueSize from 'dcgm'")));
+  EXPECT_THAT(error(With("WaitingQueueSiz", "LessThan", "1")),
               ElementsAre(HasSubstr("did you mean 'WaitingQueueSize'?")));
+  EXPECT_THAT(error(With("Cold", "LessThan", "1")),
+              ElementsAre(HasSubstr("'Cold', which no customMetrics of core-metrics-extractor "
+                                    "describe; there are KVCacheUsagePercent, "
+                                    "RunningRequestsSize, WaitingQueueSize, Depth, Heat")));
   EXPECT_THAT(ErrorsOf(kType, With("WaitingQueueSize", "Below", "1")),
               ElementsAre(HasSubstr("'LessThan'")));
 }

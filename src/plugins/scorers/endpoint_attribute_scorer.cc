@@ -56,7 +56,8 @@ class EndpointAttributeScorer : public sched::Scorer {
     template <class V>
     void Describe(V& v) {
       v.Field("attributeKey", attribute_key,
-              {.text = "KVCacheUsagePercent (0 to 1), RunningRequestsSize or WaitingQueueSize.",
+              {.text = "KVCacheUsagePercent (0 to 1), RunningRequestsSize, WaitingQueueSize, or an "
+                       "attributeKey of customMetrics.",
                .required = true});
       v.Field("producer", producer,
               {.text = "Who supplies it; core-metrics-extractor when empty."});
@@ -70,21 +71,19 @@ class EndpointAttributeScorer : public sched::Scorer {
       if (fixed && fixed->min >= fixed->max) {
         return "algorithm.normalization.fixedRange: min must be less than max";
       }
-      return EndpointAttributeProblem("attributeKey", attribute_key, producer);
+      return "";
     }
   };
 
   explicit EndpointAttributeScorer(const Params& params)
-      : attribute_(*FindEndpointAttribute(params.attribute_key)),
+      : attribute_(params.attribute_key, params.producer),
         lower_is_better_(params.algorithm.type == "linear_lower_is_better"),
         fixed_(params.algorithm.normalization.fixed) {}
 
-  std::vector<sched::Need> Needs() override { return {{attribute_.key, ""}}; }
+  std::vector<sched::Need> Needs() override { return {attribute_.Need()}; }
 
   void Score(const sched::RequestContext&, const model::EndpointColumns& columns,
              const Mask& candidates, std::span<float> scores) const override {
-    const std::vector<float>& values = columns.*attribute_.column;
-    const auto is_known = [&](size_t i) { return !std::isinf(columns.metrics_age_s[i]); };
     float least = std::numeric_limits<float>::infinity();
     float most = -least;
     if (fixed_) {
@@ -92,25 +91,27 @@ class EndpointAttributeScorer : public sched::Scorer {
       most = static_cast<float>(fixed_->max);
     } else {
       candidates.ForEach([&](size_t i) {
-        if (!is_known(i)) return;
-        least = std::min(least, values[i]);
-        most = std::max(most, values[i]);
+        const float value = attribute_.Value(columns, i);
+        if (std::isnan(value)) return;
+        least = std::min(least, value);
+        most = std::max(most, value);
       });
     }
     for (size_t i = 0; i < scores.size(); ++i) {
-      if (!is_known(i)) {
+      const float value = attribute_.Value(columns, i);
+      if (std::isnan(value)) {
         scores[i] = 0.0F;
       } else if (!(most > least)) {
         scores[i] = 1.0F;
       } else {
-        const float share = std::clamp((values[i] - least) / (most - least), 0.0F, 1.0F);
+        const float share = std::clamp((value - least) / (most - least), 0.0F, 1.0F);
         scores[i] = lower_is_better_ ? 1.0F - share : share;
       }
     }
   }
 
  private:
-  const EndpointAttribute& attribute_;
+  EndpointAttribute attribute_;
   const bool lower_is_better_;
   const std::optional<FixedRange> fixed_;
 };
@@ -122,7 +123,7 @@ sched::PluginType EndpointAttributeScorerType() {
       sched::MakeType<EndpointAttributeScorer>("endpoint-attribute-scorer", sched::Kind::kScorer,
                                                "Prefers endpoints by a scraped attribute.");
   type.stability = sched::Stability::kAlpha;
-  type.formula = "(value - min) / (max - min), or 1 minus that; all equal: 1; never scraped: 0";
+  type.formula = "(value - min) / (max - min), or 1 minus that; all equal: 1; not told: 0";
   type.example =
       "{attributeKey: KVCacheUsagePercent, algorithm: {type: linear_lower_is_better, "
       "normalization: {fixedRange: {min: 0, max: 1}}}}";

@@ -64,8 +64,14 @@ TEST(EndpointAttributeScorer, RefusesScalesAndAttributesThatCannotBe) {
   EXPECT_THAT(ErrorsOf(kType, With("WaitingQueueSize", "linear_lower_is_better",
                                    "{fixedRange: {min: 0, max: 1}, adaptiveRange: {}}")),
               ElementsAre(HasSubstr("give one of")));
-  EXPECT_THAT(ErrorsOf(kType, With("custom.depth", "linear_lower_is_better")),
-              ElementsAre(HasSubstr("'custom.depth' needs custom endpoint attributes")));
+}
+
+TEST(EndpointAttributeScorer, ReadsAttributesOfTheConfiguration) {
+  TestPool pool(3);
+  pool.columns.attributes = {{4, 2, std::numeric_limits<float>::quiet_NaN()}};
+  const Made<Scorer> scorer(kType, With("custom.depth", "linear_lower_is_better"));
+  EXPECT_EQ(scorer->Needs().front().attribute, "custom.depth");
+  EXPECT_THAT(Scores(*scorer, pool), ElementsAre(0, 1, 0));
 }
 
 }  // namespace

@@ -12,7 +12,8 @@ picker and comes back, two response headers tell which engine answered, and noth
 
 Worth knowing of Envoy 1.40 with FULL_DUPLEX_STREAMED bodies: message_timeout does not apply, so a picker that says
 nothing holds a request for ever; a picker that fails after the first of the body was sent is an error even when it may
-fail open; content-length is removed, so an engine gets its request in chunks.
+fail open; content-length is removed, so an engine gets its request in chunks. A picker that is ill and well again within
+a second is used late (common_lb_config.update_merge_window).
 """
 
 import base64
@@ -295,8 +296,13 @@ def _picker_cluster(picker: tuple[str, int], options: Options) -> dict:
         "lb_policy": "LEAST_REQUEST",
         "typed_extension_protocol_options": _http2(),
         "load_assignment": _members("picker", [picker]),
-        # Else a cluster whose only member is ill is used all the same.
-        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
+        "common_lb_config": {
+            # Else a cluster whose only member is ill is used all the same.
+            "healthy_panic_threshold": {"value": 0},
+            # Else the threads that serve hear of a change of health up to 1 s later when the one before is younger than
+            # that, and a picker that came back fast gets nothing while the statistics call it healthy.
+            "update_merge_window": "0s",
+        },
     }
     if options.picker_tls:
         cluster["transport_socket"] = _typed(
