@@ -2,8 +2,11 @@
 
 #include <utf8proc.h>
 
+#include <algorithm>
 #include <array>
+#include <cstdlib>
 #include <memory>
+#include <vector>
 
 #include "wire/json.h"
 
@@ -24,23 +27,30 @@ bool IsAlphabeticSymbol(uint32_t code) {
          (code >= 0x1f150 && code <= 0x1f169) || (code >= 0x1f170 && code <= 0x1f189);
 }
 
+// The classes of general categories.
+constexpr uint16_t kLu = kLetter | kUpper | kWord;
+constexpr uint16_t kLl = kLetter | kLower | kWord;
+constexpr uint16_t kLo = kLetter | kUpper | kLower | kWord;
+constexpr uint16_t kM = kMark | kUpper | kLower | kWord;
+constexpr uint16_t kNd = kNumber | kWord;
+
 uint16_t CategoryClasses(utf8proc_category_t category) {
   switch (category) {
     case UTF8PROC_CATEGORY_LU:
     case UTF8PROC_CATEGORY_LT:
-      return kLetter | kUpper | kWord;
+      return kLu;
     case UTF8PROC_CATEGORY_LL:
-      return kLetter | kLower | kWord;
+      return kLl;
     case UTF8PROC_CATEGORY_LM:
     case UTF8PROC_CATEGORY_LO:
-      return kLetter | kUpper | kLower | kWord;
+      return kLo;
     case UTF8PROC_CATEGORY_MN:
     case UTF8PROC_CATEGORY_MC:
     case UTF8PROC_CATEGORY_ME:
-      return kMark | kUpper | kLower | kWord;
+      return kM;
     case UTF8PROC_CATEGORY_ND:
     case UTF8PROC_CATEGORY_NL:
-      return kNumber | kWord;
+      return kNd;
     case UTF8PROC_CATEGORY_NO:
       return kNumber;
     case UTF8PROC_CATEGORY_PC:
@@ -62,6 +72,41 @@ uint16_t CategoryClasses(utf8proc_category_t category) {
   }
 }
 
+struct Range {
+  uint32_t first;
+  uint32_t last;
+  uint16_t classes;
+};
+
+// What Unicode 15.1 and 16 have beyond the 15.0 of utf8proc 2.8; a newer one says the same.
+constexpr Range kUnicode16[] = {
+    {0x897, 0x897, kM},          {0x1b4e, 0x1b4f, kPunct},    {0x1b7f, 0x1b7f, kPunct},
+    {0x1c89, 0x1c89, kLu},       {0x1c8a, 0x1c8a, kLl},       {0x2427, 0x2429, kSymbol},
+    {0x2ffc, 0x2fff, kSymbol},   {0x31e4, 0x31e5, kSymbol},   {0x31ef, 0x31ef, kSymbol},
+    {0xa7cb, 0xa7cc, kLu},       {0xa7cd, 0xa7cd, kLl},       {0xa7da, 0xa7da, kLu},
+    {0xa7db, 0xa7db, kLl},       {0xa7dc, 0xa7dc, kLu},       {0x105c0, 0x105f3, kLo},
+    {0x10d40, 0x10d49, kNd},     {0x10d4a, 0x10d4f, kLo},     {0x10d50, 0x10d65, kLu},
+    {0x10d69, 0x10d6d, kM},      {0x10d6e, 0x10d6e, kPunct},  {0x10d6f, 0x10d6f, kLo},
+    {0x10d70, 0x10d85, kLl},     {0x10d8e, 0x10d8f, kSymbol}, {0x10ec2, 0x10ec4, kLo},
+    {0x10efc, 0x10efc, kM},      {0x11380, 0x11389, kLo},     {0x1138b, 0x1138b, kLo},
+    {0x1138e, 0x1138e, kLo},     {0x11390, 0x113b5, kLo},     {0x113b7, 0x113b7, kLo},
+    {0x113b8, 0x113c0, kM},      {0x113c2, 0x113c2, kM},      {0x113c5, 0x113c5, kM},
+    {0x113c7, 0x113ca, kM},      {0x113cc, 0x113d0, kM},      {0x113d1, 0x113d1, kLo},
+    {0x113d2, 0x113d2, kM},      {0x113d3, 0x113d3, kLo},     {0x113d4, 0x113d5, kPunct},
+    {0x113d7, 0x113d8, kPunct},  {0x113e1, 0x113e2, kM},      {0x116d0, 0x116e3, kNd},
+    {0x11bc0, 0x11be0, kLo},     {0x11be1, 0x11be1, kPunct},  {0x11bf0, 0x11bf9, kNd},
+    {0x11f5a, 0x11f5a, kM},      {0x13460, 0x143fa, kLo},     {0x16100, 0x1611d, kLo},
+    {0x1611e, 0x1612f, kM},      {0x16130, 0x16139, kNd},     {0x16d40, 0x16d6c, kLo},
+    {0x16d6d, 0x16d6f, kPunct},  {0x16d70, 0x16d79, kNd},     {0x18cff, 0x18cff, kLo},
+    {0x1cc00, 0x1ccef, kSymbol}, {0x1ccf0, 0x1ccf9, kNd},     {0x1cd00, 0x1ceb3, kSymbol},
+    {0x1e5d0, 0x1e5ed, kLo},     {0x1e5ee, 0x1e5ef, kM},      {0x1e5f0, 0x1e5f0, kLo},
+    {0x1e5f1, 0x1e5fa, kNd},     {0x1e5ff, 0x1e5ff, kPunct},  {0x1f8b2, 0x1f8bb, kSymbol},
+    {0x1f8c0, 0x1f8c1, kSymbol}, {0x1fa89, 0x1fa89, kSymbol}, {0x1fa8f, 0x1fa8f, kSymbol},
+    {0x1fabe, 0x1fabe, kSymbol}, {0x1fac6, 0x1fac6, kSymbol}, {0x1fadc, 0x1fadc, kSymbol},
+    {0x1fadf, 0x1fadf, kSymbol}, {0x1fae9, 0x1fae9, kSymbol}, {0x1fbcb, 0x1fbef, kSymbol},
+    {0x2ebf0, 0x2ee5d, kLo},
+};
+
 uint16_t ClassesOf(uint32_t code) {
   uint16_t classes = CategoryClasses(utf8proc_category(static_cast<utf8proc_int32_t>(code)));
   if (IsWhiteSpace(code)) classes |= kSpace;
@@ -71,9 +116,51 @@ uint16_t ClassesOf(uint32_t code) {
   return classes;
 }
 
+bool IsOwnComposition(uint32_t code) {
+  std::string text;
+  AppendUtf8(code, &text);
+  text.push_back('\0');
+  auto* composed = utf8proc_NFC(reinterpret_cast<const utf8proc_uint8_t*>(text.data()));
+  const bool is_same =
+      composed != nullptr && std::string_view(reinterpret_cast<char*>(composed)) == text.c_str();
+  std::free(composed);
+  return is_same;
+}
+
+// Sets kComposed. What stands behind the first character of a canonical decomposition may compose
+// with what is before it.
+void MarkComposed(uint16_t* table) {
+  constexpr uint32_t kEnd = 0x30000;  // nothing beyond composes, and the last ideographs decompose
+  std::array<utf8proc_int32_t, 32> parts{};
+  std::vector<bool> may_follow(kEnd);
+  const auto decompose = [&](uint32_t code) {
+    int boundary = 0;
+    const auto count = utf8proc_decompose_char(static_cast<utf8proc_int32_t>(code), parts.data(),
+                                               32, UTF8PROC_DECOMPOSE, &boundary);
+    return static_cast<size_t>(std::clamp<utf8proc_ssize_t>(count, 0, 32));
+  };
+  for (uint32_t code = 0x80; code < kEnd; ++code) {
+    const size_t count = decompose(code);
+    for (size_t i = 1; i < count; ++i) may_follow[static_cast<uint32_t>(parts[i]) % kEnd] = true;
+  }
+  for (uint32_t code = 0; code < kEnd; ++code) {
+    if (code >= 0xd800 && code < 0xe000) continue;
+    const auto* property = utf8proc_get_property(static_cast<utf8proc_int32_t>(code));
+    if (property->combining_class != 0 || may_follow[code]) continue;
+    // What decomposes into one character never composes to itself; pairs may not, either.
+    const size_t count = code < 0x80 ? 1 : decompose(code);
+    const bool is_itself = count == 1 && static_cast<uint32_t>(parts[0]) == code;
+    if (code < 0x80 || is_itself || IsOwnComposition(code)) table[code] |= kComposed;
+  }
+}
+
 std::unique_ptr<uint16_t[]> MakeTable() {
   auto table = std::make_unique<uint16_t[]>(kCodePoints);
   for (uint32_t code = 0; code < kCodePoints; ++code) table[code] = ClassesOf(code);
+  for (const Range& range : kUnicode16) {
+    for (uint32_t code = range.first; code <= range.last; ++code) table[code] = range.classes;
+  }
+  MarkComposed(table.get());
   return table;
 }
 

@@ -2,7 +2,8 @@
 //
 // THREADS: all functions from any thread; the table is made on first use.
 // COST: one load per character from a table of 2.2 MB, of which texts touch a few pages.
-// SOURCE: general categories of utf8proc (Unicode 15), White_Space and \w of UTS #18.
+// SOURCE: general categories of Unicode 16, as the reference has them; White_Space and \w of UTS
+// #18.
 #pragma once
 
 #include <cstddef>
@@ -14,17 +15,18 @@ namespace penstock::tokens {
 
 // What a code point is; bits.
 enum CharClass : uint16_t {
-  kLetter = 1 << 0,    // \p{L}
-  kNumber = 1 << 1,    // \p{N}
-  kSpace = 1 << 2,     // \s
-  kMark = 1 << 3,      // \p{M}
-  kPunct = 1 << 4,     // \p{P}
-  kSymbol = 1 << 5,    // \p{S}
-  kUpper = 1 << 6,     // [\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]
-  kLower = 1 << 7,     // [\p{Ll}\p{Lm}\p{Lo}\p{M}]
-  kNewline = 1 << 8,   // [\r\n]
-  kWord = 1 << 9,      // \w
-  kKanaHan = 1 << 10,  // [\x{4e00}-\x{9fa5}\x{3040}-\x{30ff}]
+  kLetter = 1 << 0,     // \p{L}
+  kNumber = 1 << 1,     // \p{N}
+  kSpace = 1 << 2,      // \s
+  kMark = 1 << 3,       // \p{M}
+  kPunct = 1 << 4,      // \p{P}
+  kSymbol = 1 << 5,     // \p{S}
+  kUpper = 1 << 6,      // [\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]
+  kLower = 1 << 7,      // [\p{Ll}\p{Lm}\p{Lo}\p{M}]
+  kNewline = 1 << 8,    // [\r\n]
+  kWord = 1 << 9,       // \w
+  kKanaHan = 1 << 10,   // [\x{4e00}-\x{9fa5}\x{3040}-\x{30ff}]
+  kComposed = 1 << 11,  // a text of these alone is in the form NFC
 };
 
 // The classes of all code points, by code point.
