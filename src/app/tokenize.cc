@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "core/result.h"
+#include "tokens/token_cache.h"
 #include "tokens/tokenizer.h"
 #include "wire/json.h"
 
@@ -41,6 +42,26 @@ struct Flags {
   bool is_json = false;
   bool is_lines = false;
   bool has_no_special = false;
+  size_t cache_mib = 0;
+};
+
+// Tokenises with or without a cache.
+class Encoder {
+ public:
+  Encoder(const Tokenizer& tokenizer, size_t cache_mib) : tokenizer_(tokenizer) {
+    constexpr uint64_t kSecret = 0;  // nobody else's texts are here
+    if (cache_mib > 0) {
+      cache_ = std::make_unique<tokens::TokenCache>(tokenizer, cache_mib << 20, kSecret);
+    }
+  }
+  Result<> Encode(std::string_view text, SpecialTokens special, std::vector<uint32_t>* ids) {
+    return cache_ ? cache_->Encode(text, special, ids) : tokenizer_.Encode(text, special, ids);
+  }
+  const tokens::TokenCache* cache() const { return cache_.get(); }
+
+ private:
+  const Tokenizer& tokenizer_;
+  std::unique_ptr<tokens::TokenCache> cache_;
 };
 
 int Complain(const Error& error) {
@@ -70,8 +91,7 @@ void PrintTokens(const Tokenizer& tokenizer, const std::vector<uint32_t>& ids, b
 }
 
 // One line of --lines; its ids as a JSON list.
-Result<std::string> AnswerLine(const Tokenizer& tokenizer, std::string_view line,
-                               SpecialTokens special) {
+Result<std::string> AnswerLine(Encoder& encoder, std::string_view line, SpecialTokens special) {
   boost::json::error_code error;
   const boost::json::value value = boost::json::parse({line.data(), line.size()}, error);
   const boost::json::value* text = &value;
@@ -87,7 +107,7 @@ Result<std::string> AnswerLine(const Tokenizer& tokenizer, std::string_view line
     return Fail(Code::kInvalidArgument, "is neither a JSON string nor an object with a \"text\"");
   }
   std::vector<uint32_t> ids;
-  const auto done = tokenizer.Encode(std::string_view(text->get_string()), special, &ids);
+  const auto done = encoder.Encode(std::string_view(text->get_string()), special, &ids);
   if (!done) return std::unexpected(done.error());
   std::string out;
   wire::JsonWriter json(&out);
@@ -97,16 +117,24 @@ Result<std::string> AnswerLine(const Tokenizer& tokenizer, std::string_view line
   return out + "\n";
 }
 
-int RunLines(const Tokenizer& tokenizer, SpecialTokens special) {
+int RunLines(Encoder encoder, SpecialTokens special) {
   std::string line;
   for (uint64_t number = 1; std::getline(std::cin, line); ++number) {
-    const auto answer = AnswerLine(tokenizer, line, special);
+    const auto answer = AnswerLine(encoder, line, special);
     if (!answer) {
       return Complain({answer.error().code,
                        fmt::format("line {} of stdin: {}", number, answer.error().message)});
     }
     Print(*answer);
   }
+  if (encoder.cache() == nullptr) return 0;
+  const tokens::TokenCache::Stats stats = encoder.cache()->stats();
+  std::fprintf(
+      stderr, "%s\n",
+      fmt::format("{} texts of {} bytes, of these {} known; {} blocks in {} bytes kept, {} evicted",
+                  stats.texts, stats.text_bytes, stats.reused_bytes, stats.entries, stats.bytes,
+                  stats.evicted)
+          .c_str());
   return 0;
 }
 
@@ -114,7 +142,7 @@ int Run(const Flags& flags) {
   const auto tokenizer = Tokenizer::Load(flags.tokenizer);
   if (!tokenizer) return Complain(tokenizer.error());
   const SpecialTokens special = flags.has_no_special ? SpecialTokens::kOmit : SpecialTokens::kAdd;
-  if (flags.is_lines) return RunLines(**tokenizer, special);
+  if (flags.is_lines) return RunLines(Encoder(**tokenizer, flags.cache_mib), special);
   std::string text = flags.text.value_or("");
   if (!flags.text) {
     text.assign(std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>());
@@ -137,9 +165,14 @@ int RunTokenize(int argc, char** argv) {
       ->type_name("FILE");
   CLI::Option* text = app.add_option("--text", flags.text, "The text; default: all of stdin");
   CLI::Option* json = app.add_flag("--json", flags.is_json, "One JSON object instead of lines");
-  app.add_flag("--lines", flags.is_lines, "Many texts, one a line as JSON")
-      ->excludes(text)
-      ->excludes(json);
+  CLI::Option* lines = app.add_flag("--lines", flags.is_lines, "Many texts, one a line as JSON")
+                           ->excludes(text)
+                           ->excludes(json);
+  app.add_option("--cache", flags.cache_mib,
+                 "Keep tokens of beginnings, as for chats that grow, in so much")
+      ->needs(lines)
+      ->check(CLI::Range(1, 65536))
+      ->type_name("MIB");
   app.add_flag("--no-special", flags.has_no_special,
                "Without what is put around every text, such as a beginning-of-text token");
   try {
