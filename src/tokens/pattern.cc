@@ -49,6 +49,13 @@ Result<std::string> Translated(std::string_view expression) {
           return std::unexpected(Refused(expression, fmt::format("\\{}", next)));
         }
         out += {'\\', next};
+        const size_t end = i + 1 < expression.size() && expression[i + 1] == '{'
+                               ? expression.find('}', i)
+                               : std::string_view::npos;
+        if (end != std::string_view::npos) {  // of \p{L} or \x{20}; no range
+          out.append(expression.substr(i + 1, end - i));
+          i = end;
+        }
       } else {
         out += {'\\', next};
       }

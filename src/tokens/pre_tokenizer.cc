@@ -195,12 +195,13 @@ Result<> PreTokenizer::SplitBySteps(std::string_view text, TextStart start,
       const auto cut = [&](const std::vector<Span>& spans) {
         for (const Span& span : spans) {
           if (span.begin == span.end) continue;
-          Piece part{.is_first = piece.is_first && span.begin == 0};
-          part.is_own = piece.is_own;
+          const std::string_view text_of_part =
+              piece.text().substr(span.begin, span.end - span.begin);
+          Piece part{.is_own = piece.is_own, .is_first = piece.is_first && span.begin == 0};
           if (part.is_own) {
-            part.own = whole.substr(span.begin, span.end - span.begin);
+            part.own = text_of_part;
           } else {
-            part.view = whole.substr(span.begin, span.end - span.begin);
+            part.view = text_of_part;
           }
           pieces->push_back(std::move(part));
         }
@@ -228,9 +229,7 @@ Result<> PreTokenizer::SplitBySteps(std::string_view text, TextStart start,
         piece.own = Replaced(metaspace, whole, piece.is_first, is_rest_here);
         piece.is_own = true;
         if (metaspace.split) {
-          const std::string made = std::move(piece.own);
-          piece.own = made;
-          cut(SpansOf({metaspace.replacement, SplitBehavior::kMergedWithNext}, made).value());
+          cut(SpansOf({metaspace.replacement, SplitBehavior::kMergedWithNext}, piece.own).value());
         } else {
           pieces->push_back(std::move(piece));
         }

@@ -127,12 +127,17 @@ void TokenCache::StoreBlocks(const std::vector<Key>& keys, size_t known, Cut fro
     entries.push_back(std::move(entry));
     from = last;
   }
-  // The first blocks are to outlive those behind them, which are worth nothing alone.
-  while (!entries.empty()) {
+  // The first blocks are to outlive those behind them, which are worth nothing alone; and what is
+  // new shall not push out what it goes on from.
+  const auto touch_known = [&] {
+    for (size_t block = known; block > 0; --block) Touch(keys[block - 1]);
+  };
+  touch_known();
+  if (entries.empty()) return;
+  for (; !entries.empty(); entries.pop_back()) {
     Store(keys[known + entries.size() - 1], std::move(entries.back()));
-    entries.pop_back();
   }
-  while (known > 0) Touch(keys[--known]);
+  touch_known();
 }
 
 Result<> TokenCache::Encode(std::string_view text, SpecialTokens special,
