@@ -16,10 +16,9 @@ constexpr size_t kSliceBytes = 1024;
 
 bool IsAsciiLetter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 
-bool HasLetterThenSpace(std::string_view text) {
+bool HasLetterThen(std::string_view text, std::string_view space) {
   for (size_t i = 0; i + 1 < text.size(); ++i) {
-    if (!IsAsciiLetter(text[i])) continue;
-    if (text[i + 1] == ' ' || text.substr(i + 1).starts_with(kMetaspace)) return true;
+    if (IsAsciiLetter(text[i]) && text.substr(i + 1).starts_with(space)) return true;
   }
   return false;
 }
@@ -29,9 +28,11 @@ bool HasLetterThenSpace(std::string_view text) {
 struct JsonTokenizer::Work {
   std::vector<uint32_t>* tokens;
   std::vector<Cut>* cuts;  // or null
+  size_t last_cut;         // in the text
   std::string scratch;
 
   void AddCut(size_t offset, size_t settled, bool is_in_text) {
+    last_cut = offset;
     if (cuts != nullptr) cuts->push_back({offset, settled, tokens->size(), is_in_text});
   }
 };
@@ -101,18 +102,19 @@ void JsonTokenizer::FindCuts(const std::vector<AddedToken>& added) {
 // Whether an added token may reach over a letter and the space behind it.
 bool JsonTokenizer::HasTokenAcrossCuts(const std::vector<AddedToken>& added) const {
   for (const AddedToken& token : added) {
-    if (HasLetterThenSpace(token.text)) return true;
+    if (HasLetterThen(token.text, " ")) return true;
     if (token.strips_right && IsAsciiLetter(token.text.back())) return true;
   }
   for (const std::string& wanted : normalized_tokens_.wanted()) {
-    if (HasLetterThenSpace(wanted)) return true;
+    if (HasLetterThen(wanted, " ")) return true;
+    if (space_ == kMetaspaceCode && HasLetterThen(wanted, kMetaspace)) return true;
   }
   return false;
 }
 
 Result<> JsonTokenizer::EncodeFrom(std::string_view text, size_t from, bool is_in_text,
                                    std::vector<uint32_t>* tokens, std::vector<Cut>* cuts) const {
-  Work work{tokens, cuts, {}};
+  Work work{tokens, cuts, from, {}};
   const std::string_view rest = text.substr(from);
   Result<> done;
   raw_tokens_.Split(rest, [&](const AddedTokens::Part& part) {
@@ -132,7 +134,7 @@ Result<> JsonTokenizer::EncodeFrom(std::string_view text, size_t from, bool is_i
   return done;
 }
 
-// The end of the slice that begins at `from`: behind a letter and before a space.
+// The end of the slice, at `from` or later: behind a letter and before a space.
 //
 // There a cut changes nothing. No added token reaches across (HasTokenAcrossCuts). The Unicode
 // forms do not compose over a space, and a space stays what it is. In every split that AllowsCuts a
@@ -140,7 +142,7 @@ Result<> JsonTokenizer::EncodeFrom(std::string_view text, size_t from, bool is_i
 // space at most, and from the space on the expression begins anew; none looks back. A model over
 // characters has no token with that letter right before its space (NeverJoins).
 size_t JsonTokenizer::NextCut(std::string_view raw, size_t from) const {
-  size_t at = from + kSliceBytes;
+  size_t at = std::max<size_t>(from, 1);
   while (at < raw.size()) {
     at = raw.find(' ', at);
     if (at == std::string_view::npos) break;
@@ -154,7 +156,8 @@ size_t JsonTokenizer::NextCut(std::string_view raw, size_t from) const {
 Result<> JsonTokenizer::EncodeRaw(std::string_view raw, size_t offset, TextStart start,
                                   Work& work) const {
   for (size_t at = 0; at < raw.size();) {
-    const size_t end = NextCut(raw, at);
+    const size_t next = std::max(work.last_cut + kSliceBytes, offset + at + 1) - offset;
+    const size_t end = NextCut(raw, next);
     auto done = EncodeSlice(raw.substr(at, end - at), offset + at, start, work);
     if (!done) return done;
     if (end < raw.size()) work.AddCut(offset + end, offset + end + 1, true);
