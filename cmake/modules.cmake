@@ -14,6 +14,8 @@ penstock_module(http DEPS core wire telemetry net)
 penstock_module(grpc DEPS core telemetry net LIBS penstock_proto fmt::fmt nghttp2)
 penstock_module(api DEPS core wire model TEST_LIBS penstock_proto)
 penstock_module(kvcache DEPS core wire model LIBS xxhash)
+penstock_module(tokens DEPS core wire LIBS fmt::fmt simdjson::simdjson xxhash pcre2-8 utf8proc sentencepiece
+                TEST_LIBS sentencepiece_train Boost::json)
 penstock_module(engine DEPS core model config wire LIBS xxhash)
 file(GLOB profiles CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/profiles/*.yaml
      ${CMAKE_SOURCE_DIR}/profiles/*.csv)
@@ -54,7 +56,7 @@ set_source_files_properties(${CMAKE_SOURCE_DIR}/src/app/state_metrics.cc PROPERT
   COMPILE_DEFINITIONS PENSTOCK_COMMIT="${PENSTOCK_COMMIT}")
 target_link_libraries(penstock_app PUBLIC penstock_proxy penstock_extproc penstock_sim penstock_admin
   penstock_lab penstock_traffic penstock_recording penstock_discovery penstock_signals penstock_director penstock_plugins
-  penstock_config CLI11::CLI11 fmt::fmt Threads::Threads)
+  penstock_config penstock_tokens CLI11::CLI11 fmt::fmt Threads::Threads)
 add_executable(penstock ${CMAKE_SOURCE_DIR}/src/app/main.cc)
 target_link_libraries(penstock PRIVATE penstock_app)
 if(NOT PENSTOCK_SANITIZE AND NOT PENSTOCK_FUZZ)

@@ -12,6 +12,7 @@
 #include "app/lab.h"
 #include "app/serve.h"
 #include "app/sim.h"
+#include "app/tokenize.h"
 #include "app/traffic.h"
 #include "core/text.h"
 
@@ -35,6 +36,8 @@ constexpr Command kCommands[] = {
      penstock::app::RunTraffic},
     {"check", "what a configuration will do, and what is wrong with it", penstock::app::RunCheck},
     {"lab", "policies and engines in virtual time", penstock::app::RunLab},
+    {"tokenize", "the tokens of a text, as a model's tokenizer makes them",
+     penstock::app::RunTokenize},
     {"docs", "write the generated reference into a folder", penstock::app::RunDocs},
 };
 
