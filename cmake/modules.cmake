@@ -13,6 +13,7 @@ penstock_module(net DEPS core telemetry LIBS OpenSSL::SSL)
 penstock_module(http DEPS core wire telemetry net)
 penstock_module(grpc DEPS core telemetry net LIBS penstock_proto fmt::fmt nghttp2)
 penstock_module(api DEPS core wire model TEST_LIBS penstock_proto)
+penstock_module(tokens DEPS core wire LIBS Boost::json fmt::fmt)
 penstock_module(kvcache DEPS core model LIBS xxhash)
 penstock_module(engine DEPS core model config wire LIBS xxhash)
 file(GLOB profiles CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/profiles/*.yaml
@@ -52,7 +53,7 @@ set(PENSTOCK_COMMIT "" CACHE STRING "Commit that llm_d_epp_info tells; for build
 set_source_files_properties(${CMAKE_SOURCE_DIR}/src/app/state_metrics.cc PROPERTIES
   COMPILE_DEFINITIONS PENSTOCK_COMMIT="${PENSTOCK_COMMIT}")
 target_link_libraries(penstock_app PUBLIC penstock_proxy penstock_extproc penstock_sim penstock_admin
-  penstock_lab penstock_traffic penstock_recording penstock_discovery penstock_signals penstock_director penstock_plugins
+  penstock_lab penstock_traffic penstock_tokens penstock_recording penstock_discovery penstock_signals penstock_director penstock_plugins
   penstock_config CLI11::CLI11 fmt::fmt Threads::Threads)
 add_executable(penstock ${CMAKE_SOURCE_DIR}/src/app/main.cc)
 target_link_libraries(penstock PRIVATE penstock_app)

@@ -10,6 +10,7 @@
 #include "app/docs.h"
 #include "app/epp.h"
 #include "app/lab.h"
+#include "app/render.h"
 #include "app/serve.h"
 #include "app/sim.h"
 #include "app/traffic.h"
@@ -35,6 +36,7 @@ constexpr Command kCommands[] = {
      penstock::app::RunTraffic},
     {"check", "what a configuration will do, and what is wrong with it", penstock::app::RunCheck},
     {"lab", "policies and engines in virtual time", penstock::app::RunLab},
+    {"render", "a conversation as a model's chat template writes it", penstock::app::RunRender},
     {"docs", "write the generated reference into a folder", penstock::app::RunDocs},
 };
 
