@@ -96,7 +96,7 @@ Value MacroAttribute(Runtime& runtime, const Value& object, std::string_view nam
     for (const Parameter& p : callable.signature->parameters) {
       names.push_back(Value::String(p.text));
     }
-    return runtime.MakeList(names);
+    return runtime.MakeList(names, Kind::kTuple);
   }
   if (*found && name == "catch_kwargs") return Value::Bool(callable.signature->uses_kwargs);
   if (*found && name == "catch_varargs") return Value::Bool(callable.signature->uses_varargs);

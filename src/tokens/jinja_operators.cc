@@ -202,7 +202,6 @@ Value BinaryOperation(Runtime& runtime, Operator op, const Value& left, const Va
   }
   if (op == Operator::kAdd) return Sum(runtime, left, right);
   if (op == Operator::kModulo && left.is_string()) {
-    if (right.is_undefined()) return FailUndefined(runtime, right);
     return PercentFormat(runtime, left, right);
   }
   if (op == Operator::kMultiply) {

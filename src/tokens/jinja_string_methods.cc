@@ -151,8 +151,7 @@ void SplitSpace(std::string_view text, int64_t most, std::vector<std::string_vie
   text = StripSpace(text, Side::kLeft);
   while (!text.empty()) {
     if (most-- == 0) {
-      // The rest keeps its inner white space, and loses what follows it.
-      return out->push_back(StripSpace(text, Side::kRight));
+      return out->push_back(text);
     }
     size_t end = 0;
     while (end < text.size()) {
@@ -169,7 +168,7 @@ void SplitSpaceFromRight(std::string_view text, int64_t most, std::vector<std::s
   text = StripSpace(text, Side::kRight);
   while (!text.empty()) {
     if (most-- == 0) {
-      out->push_back(StripSpace(text, Side::kLeft));
+      out->push_back(text);
       break;
     }
     size_t begin = text.size();
@@ -377,10 +376,9 @@ Value Replace(const Call& call) {
           fmt::format("replace() argument {} must be str, not {}", i + 1, TypeName(*bound[i])));
     }
   }
-  const Value from = TextFor(call.runtime, call.self, *bound[0]);
   const Value to = TextFor(call.runtime, call.self, *bound[1]);
-  if (from.failed() || to.failed()) return Value::Failed();
-  const std::string_view text = call.text(), old = from.str(), fresh = to.str();
+  if (to.failed()) return Value::Failed();
+  const std::string_view text = call.text(), old = bound[0]->str(), fresh = to.str();
   std::string out;
   size_t done = 0;
   for (size_t at = FindIn(text, old, 0); at != kNpos && most != 0; --most) {

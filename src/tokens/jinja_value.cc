@@ -99,7 +99,8 @@ void Runtime::Align(size_t to) {
 }
 
 char* Runtime::Bytes(size_t size) {
-  if (size <= static_cast<size_t>(end_ - next_)) return std::exchange(next_, next_ + size);
+  if (next_ != nullptr && size <= static_cast<size_t>(end_ - next_))
+    return std::exchange(next_, next_ + size);
   const size_t chunk =
       std::max(size, std::min<size_t>(kChunkBytes << std::min<size_t>(chunks_.size(), 6), 1 << 20));
   if (size > limits_.heap_bytes || used_ + chunk > limits_.heap_bytes) {
