@@ -347,7 +347,8 @@ Value Round(Runtime& runtime, const Value& input, const CallArguments& arguments
   const double unit = std::pow(10.0, static_cast<double>(precision));
   const double scaled = input.as_double() * unit;
   if (!std::isfinite(scaled)) return runtime.Fail("cannot convert float infinity to integer");
-  return Value::Float((method == "ceil" ? std::ceil(scaled) : std::floor(scaled)) / unit);
+  // Python rounds to an integer, which has no negative zero.
+  return Value::Float(((method == "ceil" ? std::ceil(scaled) : std::floor(scaled)) + 0.0) / unit);
 }
 
 constexpr Filter kFilters[] = {
