@@ -14,8 +14,8 @@ penstock_module(http DEPS core wire telemetry net)
 penstock_module(grpc DEPS core telemetry net LIBS penstock_proto fmt::fmt nghttp2)
 penstock_module(api DEPS core wire model TEST_LIBS penstock_proto)
 penstock_module(kvcache DEPS core wire model LIBS xxhash)
-penstock_module(tokens DEPS core wire LIBS fmt::fmt simdjson::simdjson xxhash pcre2-8 utf8proc sentencepiece
-                TEST_LIBS sentencepiece_train Boost::json)
+penstock_module(tokens DEPS core wire LIBS Boost::json fmt::fmt simdjson::simdjson xxhash pcre2-8 utf8proc
+                sentencepiece TEST_LIBS sentencepiece_train)
 penstock_module(engine DEPS core model config wire LIBS xxhash)
 file(GLOB profiles CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/profiles/*.yaml
      ${CMAKE_SOURCE_DIR}/profiles/*.csv)

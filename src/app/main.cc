@@ -10,6 +10,7 @@
 #include "app/docs.h"
 #include "app/epp.h"
 #include "app/lab.h"
+#include "app/render.h"
 #include "app/serve.h"
 #include "app/sim.h"
 #include "app/tokenize.h"
@@ -38,6 +39,7 @@ constexpr Command kCommands[] = {
     {"lab", "policies and engines in virtual time", penstock::app::RunLab},
     {"tokenize", "the tokens of a text, as a model's tokenizer makes them",
      penstock::app::RunTokenize},
+    {"render", "a conversation as a model's chat template writes it", penstock::app::RunRender},
     {"docs", "write the generated reference into a folder", penstock::app::RunDocs},
 };
 
