@@ -78,6 +78,7 @@ def test_same_input_same_decision(policy, fakes, tmp_path, start_gateway, start_
         engine.answer = unary(200, completion_json("hi"))
         # No two alike, so that nothing is left to chance, and none so bad that nobody goes there.
         engine.running, engine.kv_usage = 1.0 + i, 0.1 + 0.01 * ((i * 3) % 5)
+        engine.gpu_blocks = 20_000
     urls = [e.url for e in engines]
     if policy == "sessions":
         config = tmp_path / "epp.yaml"

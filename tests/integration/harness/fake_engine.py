@@ -92,6 +92,7 @@ class FakeEngine:
         self.waiting = 0.0
         self.running = 0.0
         self.kv_usage = 0.0
+        self.gpu_blocks = 0  # 0: not told
         self.port = 0
         self.start()
 
@@ -191,6 +192,8 @@ class FakeEngine:
             f"# TYPE {name} gauge\n{name}{{model_name=\"{self.model}\"}} {value}\n"
             for name, value in zip(names, values, strict=True)
         )
+        if self.gpu_blocks > 0:
+            text += f'vllm:cache_config_info{{block_size="16",num_gpu_blocks="{self.gpu_blocks}"}} 1\n'
         await connection.whole(200, text.encode(), content_type="text/plain; version=0.0.4")
 
     async def _answer_models(self, request: Request, connection: Connection) -> None:
