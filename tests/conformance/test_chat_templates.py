@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BINARY = Path(os.environ.get("PENSTOCK_BIN", ROOT / "build/dev/bin/penstock")).resolve()
 TOKENS = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
 SEED = int(os.environ.get("PENSTOCK_TEST_SEED", "1"))
-RANDOM_EXPRESSIONS = 4000
+RANDOM_EXPRESSIONS = 1000
 # Errors of ours that Python does not have, by design.
 NO_EQUAL_IN_PYTHON = ("is beyond the integers of 64 bits", "object cannot be printed", "more than 20000000 steps",
                       "is too large", "is beyond the floats")
