@@ -85,15 +85,15 @@ bool ChainIndex::IsCurrent(Slot slot) const {
 
 void ChainIndex::SetEngineBlock(uint16_t slot, uint32_t tokens) {
   SlotInfo& info = slot_infos_[slot];
-  const uint32_t known = info.engine_tokens.load(std::memory_order_relaxed);
+  const uint32_t now = info.engine_block.load(std::memory_order_relaxed);
+  const uint32_t known = now & ~SlotInfo::kIrregular;
   if (tokens == known) return;
-  if (tokens == 0) {
-    info.is_irregular.store(false, std::memory_order_relaxed);
-  } else if (known != 0 && std::max(known, tokens) % std::min(known, tokens) != 0) {
-    info.is_irregular.store(true, std::memory_order_relaxed);
+  uint32_t next = tokens == 0 ? 0 : std::max(known, tokens) | (now & SlotInfo::kIrregular);
+  if (tokens != 0 && known != 0 && std::max(known, tokens) % std::min(known, tokens) != 0) {
+    next |= SlotInfo::kIrregular;
   }
-  const uint32_t unit = tokens == 0 ? 0 : std::max(known, tokens);
-  info.engine_tokens.store(unit, std::memory_order_relaxed);
+  info.engine_block.store(next, std::memory_order_relaxed);
+  const uint32_t unit = next & ~SlotInfo::kIrregular;
   SetBit(rounded_.get(), slot, unit != 0 && options_.block_tokens % unit != 0);
 }
 
@@ -158,8 +158,8 @@ void ChainIndex::Collect() {
 }
 
 uint64_t ChainIndex::bytes() const {
-  uint64_t bytes = static_cast<uint64_t>(
-      std::max<int64_t>(0, charged_.load(std::memory_order_relaxed)));
+  uint64_t bytes =
+      static_cast<uint64_t>(std::max<int64_t>(0, charged_.load(std::memory_order_relaxed)));
   for (size_t s = 0; s < kShards; ++s) bytes += shards_[s].bytes.load(std::memory_order_relaxed);
   return bytes;
 }
@@ -235,8 +235,8 @@ void ChainIndex::AddEdge(Shard& shard, uint64_t from, uint64_t key, Node* node) 
     Edges::Entry& entry = table.data()[i];
     Node* const there = entry.node.load(std::memory_order_relaxed);
     const bool is_free = there == nullptr;
-    const bool was_mine = there == Edges::Removed() &&
-                          entry.hash.load(std::memory_order_relaxed) == hash;
+    const bool was_mine =
+        there == Edges::Removed() && entry.hash.load(std::memory_order_relaxed) == hash;
     if (!is_free && !was_mine) continue;
     if (is_free) {
       entry.hash.store(hash, std::memory_order_relaxed);
@@ -282,8 +282,8 @@ ChainIndex::Node* ChainIndex::NewNode(Shard& shard, Node* parent, const Piece& p
   auto* const node = new (Allocate(shard, sizeof(Node)))
       Node(next_id_.fetch_add(1, std::memory_order_relaxed), parent_id, piece.name_space, position,
            static_cast<uint32_t>(&shard - shards_.get()));
-  auto* const copy = new (Allocate(shard, Keys::Bytes(capacity)))
-      Keys{.capacity = capacity, .length = length};
+  auto* const copy =
+      new (Allocate(shard, Keys::Bytes(capacity))) Keys{.capacity = capacity, .length = length};
   std::copy_n(keys.begin(), length, copy->data());
   node->keys.store(copy, std::memory_order_relaxed);
   node->written = static_cast<uint16_t>(length);
@@ -308,8 +308,8 @@ size_t ChainIndex::Extend(Shard& shard, Node& node, std::span<const uint64_t> ke
   if (length < node.written) {
     const uint64_t* const left = old->data() + length;
     const size_t most = std::min<size_t>(keys.size(), node.written - length);
-    const auto same = static_cast<size_t>(
-        std::mismatch(left, left + most, keys.begin()).first - left);
+    const auto same =
+        static_cast<size_t>(std::mismatch(left, left + most, keys.begin()).first - left);
     old->length.store(static_cast<uint32_t>(length + same), std::memory_order_release);
     return same;
   }
@@ -318,8 +318,8 @@ size_t ChainIndex::Extend(Shard& shard, Node& node, std::span<const uint64_t> ke
   if (wanted > old->capacity) {
     const size_t spare = std::max<size_t>(expected, wanted / 4);
     const auto capacity = static_cast<uint32_t>(std::min<size_t>(wanted + spare, kMaxSegment));
-    auto* const longer = new (Allocate(shard, Keys::Bytes(capacity)))
-        Keys{.capacity = capacity, .length = length};
+    auto* const longer =
+        new (Allocate(shard, Keys::Bytes(capacity))) Keys{.capacity = capacity, .length = length};
     std::copy_n(old->data(), length, longer->data());
     node.keys.store(longer, std::memory_order_release);
     Retire(shard, old, Keys::Bytes(old->capacity));
@@ -477,8 +477,8 @@ ChainIndex::Node* ChainIndex::Descend(Shard& shard, Node*& node, uint32_t& posit
     if (offset < length) {
       const uint64_t* const there = node->keys.load(std::memory_order_relaxed)->data() + offset;
       const size_t most = std::min<size_t>(left, length - offset);
-      const auto same = static_cast<size_t>(
-          std::mismatch(there, there + most, keys.begin()).first - there);
+      const auto same =
+          static_cast<size_t>(std::mismatch(there, there + most, keys.begin()).first - there);
       if (same > 0) {
         advance(*node, same);
         return node;

@@ -104,7 +104,8 @@ struct ChainIndex::Node {
   Node(uint64_t id_, uint64_t parent_id_, uint64_t name_space_, uint32_t start_, uint32_t shard_)
       : id(id_), parent_id(parent_id_), name_space(name_space_), start(start_), shard(shard_) {}
 
-  const uint64_t id;  // of what comes after it: edges start there. The later half of a split keeps it
+  const uint64_t
+      id;  // of what comes after it: edges start there. The later half of a split keeps it
   const uint64_t parent_id;  // of a root: its namespace
   const uint64_t name_space;
   const uint32_t start;  // blocks before it
@@ -115,10 +116,10 @@ struct ChainIndex::Node {
   // Under the shard's lock.
   Node* parent = nullptr;
   Node* forward = nullptr;
-  uint32_t refs = 0;      // pins, and nodes whose parent or forward this is
-  uint32_t children = 0;  // edges that start at `id`
-  uint32_t held = 0;      // bits and runs that are not blank
-  uint16_t written = 0;   // keys that were ever written
+  uint32_t refs = 0;         // pins, and nodes whose parent or forward this is
+  uint32_t children = 0;     // edges that start at `id`
+  uint32_t held = 0;         // bits and runs that are not blank
+  uint16_t written = 0;      // keys that were ever written
   bool pinned_past = false;  // somebody may go on behind blocks that nobody holds: keep all keys
 
   uint32_t length() const {
@@ -139,8 +140,8 @@ struct ChainIndex::Edges {
   static size_t Bytes(size_t capacity) { return sizeof(Edges) + capacity * sizeof(Entry); }
 
   static uint64_t Hash(uint64_t id, uint64_t key) {
-    const auto product = static_cast<unsigned __int128>(id ^ 0x9e3779b97f4a7c15ULL) *
-                         (key ^ 0xd6e8feb86659fd93ULL);
+    const auto product =
+        static_cast<unsigned __int128>(id ^ 0x9e3779b97f4a7c15ULL) * (key ^ 0xd6e8feb86659fd93ULL);
     return static_cast<uint64_t>(product) ^ static_cast<uint64_t>(product >> 64);
   }
   static Node* Removed() { return reinterpret_cast<Node*>(uintptr_t{1}); }

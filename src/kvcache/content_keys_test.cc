@@ -57,8 +57,10 @@ TEST(ContentKeys, ExtrasChangeTheKeyOfTheirBlockOnly) {
 
 TEST(ContentKeys, NamespacesDifferByNameSaltAndWhereOneEnds) {
   const ContentKeys keys("a secret of the test", 4);
-  const std::set<uint64_t> numbers{keys.Namespace("ab", "c"), keys.Namespace("a", "bc"),
-                                   keys.Namespace("abc", ""), keys.Namespace("", "abc"),
+  const std::set<uint64_t> numbers{keys.Namespace("ab", "c"),
+                                   keys.Namespace("a", "bc"),
+                                   keys.Namespace("abc", ""),
+                                   keys.Namespace("", "abc"),
                                    ContentKeys::GroupNamespace(keys.Namespace("ab", "c"), 0),
                                    ContentKeys::GroupNamespace(keys.Namespace("ab", "c"), 1)};
   EXPECT_EQ(numbers.size(), 6u);

@@ -62,8 +62,7 @@ Holder::Outcome Holder::Stored(const KvEvent& event, Time now) {
     ++counters_.events_self_referencing;
     return Outcome::kRefused;
   }
-  const Outcome outcome =
-      StoredWithTokens(event, role->group, main_group_ == role->group, stamp);
+  const Outcome outcome = StoredWithTokens(event, role->group, main_group_ == role->group, stamp);
   if (outcome == Outcome::kApplied && !orphans_.empty()) Attach(event.hashes, now);
   EnforceCapacity();
   ChargeBytes();
@@ -289,7 +288,8 @@ uint32_t Holder::FindSame(const Batch& batch, const Expected& expected, size_t i
     const bool has_before = page.HashBefore(number, &before);
     bool is_same = page.block_tokens == batch.block_tokens &&
                    page.end_token(number) - batch.block_tokens == expected.start &&
-                   has_before == expected.has_before && (!has_before || before == expected.before) &&
+                   has_before == expected.has_before &&
+                   (!has_before || before == expected.before) &&
                    NamespaceOf(page) == expected.name_space;
     if (is_same && page.loose != nullptr) {
       const uint32_t base = page.first_token - page.first_token % index_tokens_;

@@ -34,7 +34,7 @@ struct HolderCounters {
   uint64_t removed = 0;
   uint64_t removed_unknown = 0;  // hashes that name nothing here
   uint64_t cleared = 0;
-  uint64_t unkeyed = 0;        // stored without tokens, and never seen with them
+  uint64_t unkeyed = 0;  // stored without tokens, and never seen with them
   uint64_t orphans_parked = 0;
   uint64_t orphans_attached = 0;
   uint64_t orphans_dropped = 0;  // beyond the bound, or cleared
@@ -71,13 +71,13 @@ class Holder {
 
   // The number of blocks that the engine says it has in its GPU memory; 0: unknown.
   void SetCapacity(uint32_t engine_blocks);
-  // Events were lost: what is held now may have been removed. It stays, at lower confidence, until a
-  // store that follows it or Confirm says otherwise, or its time is over.
+  // Events were lost: what is held now may have been removed. It stays, at lower confidence, until
+  // a store that follows it or Confirm says otherwise, or its time is over.
   void MarkGap(Time now);
   // The engine has used these blocks of a prompt just now.
   void Confirm(uint64_t name_space, std::span<const uint64_t> keys);
-  // Drops what is doubtful for too long and what is beyond the budget, at most about `max_blocks` of
-  // it, each some 100 ns. Returns whether there is more to do. To be called every second or so.
+  // Drops what is doubtful for too long and what is beyond the budget, at most about `max_blocks`
+  // of it, each some 100 ns. Returns whether there is more to do. To be called every second or so.
   bool Tend(Time now, size_t max_blocks);
   // The endpoint is gone. Drops at most about `max_blocks`; true when nothing is left, and the slot
   // was given back.
@@ -103,8 +103,8 @@ class Holder {
     uint32_t tokens = 0;
     uint64_t name_space = 0;
     uint64_t hash = 0;
-    bool has_block = false;            // none at the root
-    std::vector<uint64_t> path_keys;   // the parent stands in another group's forest
+    bool has_block = false;           // none at the root
+    std::vector<uint64_t> path_keys;  // the parent stands in another group's forest
   };
   // An event with its blocks, while it is applied.
   struct Batch {

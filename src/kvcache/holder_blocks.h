@@ -59,7 +59,7 @@ class HolderBlocks {
 
   // Marks of a block.
   static constexpr uint8_t kTierMask = (1 << kTiers) - 1;
-  static constexpr uint8_t kCounted = 1 << kTiers;        // stored more than once in some tier
+  static constexpr uint8_t kCounted = 1 << kTiers;          // stored more than once in some tier
   static constexpr uint8_t kAmbiguous = 1 << (kTiers + 1);  // its hash stands for others, too
   static constexpr uint8_t kListed = 1 << (kTiers + 2);     // in the table
 

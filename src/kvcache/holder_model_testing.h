@@ -82,15 +82,14 @@ class HolderModel {
 
   bool IsLive(uint64_t hash) const {
     const auto it = blocks_.find(hash);
-    return it != blocks_.end() && std::any_of(std::begin(it->second.counts),
-                                              std::end(it->second.counts),
-                                              [](uint32_t count) { return count > 0; });
+    return it != blocks_.end() &&
+           std::any_of(std::begin(it->second.counts), std::end(it->second.counts),
+                       [](uint32_t count) { return count > 0; });
   }
 
   size_t live_blocks() const {
-    return static_cast<size_t>(std::count_if(blocks_.begin(), blocks_.end(), [&](const auto& entry) {
-      return IsLive(entry.first);
-    }));
+    return static_cast<size_t>(std::count_if(
+        blocks_.begin(), blocks_.end(), [&](const auto& entry) { return IsLive(entry.first); }));
   }
 
   // Every index block that is held, as a hash of its namespace and all tokens up to its end, per
@@ -163,7 +162,8 @@ class HolderModel {
   };
 
   void Place(const Store& store) {
-    if (unit_ != 0 && std::max(unit_, store.block_tokens) % std::min(unit_, store.block_tokens) != 0)
+    if (unit_ != 0 &&
+        std::max(unit_, store.block_tokens) % std::min(unit_, store.block_tokens) != 0)
       is_irregular_ = true;
     unit_ = std::max(unit_, store.block_tokens);
     std::vector<uint32_t> path;
@@ -187,7 +187,8 @@ class HolderModel {
     for (;;) {
       const auto it = blocks_.find(hash);
       if (it == blocks_.end() || it->second.counts[tier] == 0) return false;
-      if (it->second.path.size() - it->second.block_tokens <= index_block * index_tokens_) return true;
+      if (it->second.path.size() - it->second.block_tokens <= index_block * index_tokens_)
+        return true;
       hash = *it->second.parent;
     }
   }
