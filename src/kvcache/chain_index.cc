@@ -85,15 +85,15 @@ bool ChainIndex::IsCurrent(Slot slot) const {
 
 void ChainIndex::SetEngineBlock(uint16_t slot, uint32_t tokens) {
   SlotInfo& info = slot_infos_[slot];
-  const uint32_t known = info.engine_tokens.load(std::memory_order_relaxed);
+  const uint32_t now = info.engine_block.load(std::memory_order_relaxed);
+  const uint32_t known = now & ~SlotInfo::kIrregular;
   if (tokens == known) return;
-  if (tokens == 0) {
-    info.is_irregular.store(false, std::memory_order_relaxed);
-  } else if (known != 0 && std::max(known, tokens) % std::min(known, tokens) != 0) {
-    info.is_irregular.store(true, std::memory_order_relaxed);
+  uint32_t next = tokens == 0 ? 0 : std::max(known, tokens) | (now & SlotInfo::kIrregular);
+  if (tokens != 0 && known != 0 && std::max(known, tokens) % std::min(known, tokens) != 0) {
+    next |= SlotInfo::kIrregular;
   }
-  const uint32_t unit = tokens == 0 ? 0 : std::max(known, tokens);
-  info.engine_tokens.store(unit, std::memory_order_relaxed);
+  info.engine_block.store(next, std::memory_order_relaxed);
+  const uint32_t unit = next & ~SlotInfo::kIrregular;
   SetBit(rounded_.get(), slot, unit != 0 && options_.block_tokens % unit != 0);
 }
 

@@ -152,6 +152,9 @@ class ChainIndex {
   bool over_budget() const { return bytes() > options_.max_bytes; }
   // What reverse maps take, so that the budget covers both.
   void Charge(int64_t bytes) { charged_.fetch_add(bytes, std::memory_order_relaxed); }
+  uint64_t charged() const {
+    return static_cast<uint64_t>(charged_.load(std::memory_order_relaxed));
+  }
   uint64_t garbage_bytes() const;
   uint64_t segments() const;
   uint64_t splits() const { return splits_.load(std::memory_order_relaxed); }
@@ -235,7 +238,7 @@ class ChainIndex::Reader {
   ~Reader();
 
   // Writes for every slot what it holds of this prompt. Slots beyond `holds` are left out.
-  // Returns the number of blocks that at least one of them holds from the start.
+  // Returns the number of blocks that at least one of them holds from the start, not rounded.
   uint32_t Match(uint64_t name_space, std::span<const uint64_t> keys, std::span<PrefixHold> holds);
 
  private:
@@ -246,8 +249,9 @@ class ChainIndex::Reader {
   bool Visit(const Runs* runs, uint32_t position, uint32_t matched, std::span<PrefixHold> holds);
   bool VisitSlot(const Runs& runs, uint16_t slot, std::pair<size_t, size_t> own, uint32_t position,
                  uint32_t matched, PrefixHold& hold);
+  void EndSlot(size_t slot, uint32_t position, PrefixHold& hold);
   void EndSlots(uint64_t slots, size_t word, uint32_t position, std::span<PrefixHold> holds);
-  uint32_t RoundDown(const SlotInfo& info, uint32_t blocks) const;
+  uint32_t RoundDown(uint32_t engine_block, uint32_t blocks) const;
   void Round(std::span<PrefixHold> holds) const;
   void MatchGroups(uint64_t name_space, std::span<const uint64_t> keys,
                    std::span<PrefixHold> holds);
@@ -256,6 +260,7 @@ class ChainIndex::Reader {
 
   const ChainIndex& index_;
   EpochDomain::Reader epoch_;
+  uint32_t most_ = 0;            // blocks that a slot holds
   std::vector<uint64_t> alive_;  // hold everything so far
   std::vector<uint64_t> next_;   // and the segment at hand
   std::vector<uint64_t> gpu_;    // hold everything so far in the GPU's memory

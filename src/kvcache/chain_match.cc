@@ -90,6 +90,7 @@ uint32_t ChainIndex::Reader::Match(uint64_t name_space, std::span<const uint64_t
   next_.resize(words);
   gpu_ = alive_;
   sure_ = alive_;
+  most_ = 0;
   bool any_alive = words > 0;
   {
     const EpochDomain::Guard guard(epoch_);
@@ -98,27 +99,32 @@ uint32_t ChainIndex::Reader::Match(uint64_t name_space, std::span<const uint64_t
                                           any_alive = Visit(runs, position, matched, holds);
                                           return any_alive;
                                         });
-    if (any_alive) {
-      for (size_t w = 0; w < words; ++w) EndSlots(alive_[w], w, end, holds);
-    }
+    for (size_t w = 0; w < words; ++w) EndSlots(alive_[w], w, end, holds);
+    most_ = any_alive ? end : most_;
   }
   Round(holds);
-  uint32_t most = 0;
-  for (PrefixHold& hold : holds) {
-    hold.in_tier[0] = hold.blocks - hold.in_tier[1] - hold.in_tier[2] - hold.in_tier[3];
-    hold.reusable = hold.blocks;
-    most = std::max(most, hold.blocks);
-  }
-  if (most > 0) MatchGroups(name_space, keys, holds);
-  return most;
+  if (most_ > 0) MatchGroups(name_space, keys, holds);
+  return most_;
 }
 
-// These slots held everything up to `position`, and nothing behind it.
+// The slot held everything up to `position`, and nothing behind it.
+void ChainIndex::Reader::EndSlot(size_t slot, uint32_t position, PrefixHold& hold) {
+  const uint64_t bit = uint64_t{1} << (slot % 64);
+  most_ = std::max(most_, position);
+  if ((gpu_[slot / 64] & sure_[slot / 64] & bit) != 0) {
+    hold = {position, position, position, position, {position}};
+    return;
+  }
+  hold.blocks = hold.reusable = position;
+  if ((gpu_[slot / 64] & bit) != 0) hold.gpu = position;
+  if ((sure_[slot / 64] & bit) != 0) hold.sure = position;
+  hold.in_tier[0] = position - hold.in_tier[1] - hold.in_tier[2] - hold.in_tier[3];
+}
+
 void ChainIndex::Reader::EndSlots(uint64_t slots, size_t word, uint32_t position,
                                   std::span<PrefixHold> holds) {
-  ForEachBit(slots, word, [&](size_t slot) { holds[slot].blocks = position; });
-  ForEachBit(slots & gpu_[word], word, [&](size_t slot) { holds[slot].gpu = position; });
-  ForEachBit(slots & sure_[word], word, [&](size_t slot) { holds[slot].sure = position; });
+  if (position == 0) return;  // as it is already
+  ForEachBit(slots, word, [&](size_t slot) { EndSlot(slot, position, holds[slot]); });
 }
 
 // Goes through one segment, of which `matched` blocks from `position` on are the prompt's. Returns
@@ -145,12 +151,28 @@ bool ChainIndex::Reader::Visit(const Runs* runs, uint32_t position, uint32_t mat
     alive_[slot / 64] &= ~bit;
     if (goes_on) next_[slot / 64] |= bit;
   };
+  // A slot with one run from the start and in the GPU's memory is as simple: 4 ns where VisitSlot
+  // takes 60.
+  const bool are_simple = (runs->levels & ~(1U << static_cast<uint32_t>(Tier::kGpu))) == 0;
   for (size_t i = 0; i < runs->count;) {
-    const uint16_t slot = runs->run(i).slot;
-    const size_t first = i;
+    const Run run = runs->run(i);
+    const uint16_t slot = run.slot;
+    const size_t first = i++;
     while (i < runs->count && runs->run(i).slot == slot) ++i;
     if (slot >= holds.size()) break;
-    if ((alive_[slot / 64] >> (slot % 64) & 1) != 0) visit(slot, first, i);
+    const uint64_t bit = uint64_t{1} << (slot % 64);
+    if ((alive_[slot / 64] & bit) == 0) continue;
+    if (!are_simple || i != first + 1 || run.begin != 0 ||
+        run.level != static_cast<uint8_t>(Tier::kGpu)) {
+      visit(slot, first, i);
+    } else {
+      alive_[slot / 64] &= ~bit;
+      if (run.end >= matched) {
+        next_[slot / 64] |= bit;
+      } else {
+        EndSlot(slot, position + run.end, holds[slot]);
+      }
+    }
   }
   uint64_t any = 0;
   for (size_t w = 0; w < words; ++w) {
@@ -192,16 +214,18 @@ bool ChainIndex::Reader::VisitSlot(const Runs& runs, uint16_t slot, std::pair<si
   const uint32_t sure = std::min(blocks, contiguous(kSureLevels));
   const bool goes_on = blocks == matched;
   const uint64_t bit = uint64_t{1} << (slot % 64);
-  if (!goes_on) hold.blocks = position + blocks;
-  if ((gpu_[slot / 64] & bit) != 0 && (!goes_on || gpu < matched)) {
+  if ((gpu_[slot / 64] & bit) != 0 && gpu < blocks) {
     hold.gpu = position + gpu;
     gpu_[slot / 64] &= ~bit;
   }
-  if ((sure_[slot / 64] & bit) != 0 && (!goes_on || sure < matched)) {
+  if ((sure_[slot / 64] & bit) != 0 && sure < blocks) {
     hold.sure = position + sure;
     sure_[slot / 64] &= ~bit;
   }
-  if (gpu == blocks) return goes_on;
+  if (gpu == blocks) {
+    if (!goes_on) EndSlot(slot, position + blocks, hold);
+    return goes_on;
+  }
   // How many of the blocks are in one of the fastest tiers, ever more of them.
   uint32_t before = 0;
   uint32_t levels = 0;
@@ -221,17 +245,17 @@ bool ChainIndex::Reader::VisitSlot(const Runs& runs, uint16_t slot, std::pair<si
     hold.in_tier[tier] += std::max(sum, before) - before;
     before = std::max(sum, before);
   }
+  if (!goes_on) EndSlot(slot, position + blocks, hold);
   return goes_on;
 }
 
-uint32_t ChainIndex::Reader::RoundDown(const SlotInfo& info, uint32_t blocks) const {
-  const uint32_t unit = info.engine_tokens.load(std::memory_order_relaxed);
+uint32_t ChainIndex::Reader::RoundDown(uint32_t engine_block, uint32_t blocks) const {
+  const uint32_t unit = engine_block & ~SlotInfo::kIrregular;
   if (unit == 0) return blocks;
   const uint64_t tokens = uint64_t{blocks} * index_.block_tokens();
   // Where boundaries are not known, one is at most a block less a token before.
-  const uint64_t excess = info.is_irregular.load(std::memory_order_relaxed)
-                              ? std::min<uint64_t>(tokens, unit - 1)
-                              : tokens % unit;
+  const uint64_t excess =
+      unit != engine_block ? std::min<uint64_t>(tokens, unit - 1) : tokens % unit;
   return static_cast<uint32_t>((tokens - excess) / index_.block_tokens());
 }
 
@@ -242,16 +266,19 @@ void ChainIndex::Reader::Round(std::span<PrefixHold> holds) const {
     ForEachBit(rounded, w, [&](size_t slot) {
       if (slot >= holds.size()) return;
       PrefixHold& hold = holds[slot];
-      const SlotInfo& info = index_.slot_infos_[slot];
-      uint32_t cut = hold.blocks - RoundDown(info, hold.blocks);
+      const uint32_t engine_block =
+          index_.slot_infos_[slot].engine_block.load(std::memory_order_relaxed);
+      uint32_t cut = hold.blocks - RoundDown(engine_block, hold.blocks);
       hold.blocks -= cut;
-      hold.gpu = RoundDown(info, hold.gpu);
-      hold.sure = RoundDown(info, hold.sure);
+      hold.reusable = hold.blocks;
+      hold.gpu = RoundDown(engine_block, hold.gpu);
+      hold.sure = RoundDown(engine_block, hold.sure);
       for (size_t tier = kTiers - 1; tier > 0 && cut > 0; --tier) {
         const uint32_t part = std::min(cut, hold.in_tier[tier]);
         hold.in_tier[tier] -= part;
         cut -= part;
       }
+      hold.in_tier[0] -= cut;
     });
   }
 }
@@ -358,7 +385,8 @@ void ChainIndex::Reader::MatchGroups(uint64_t name_space, std::span<const uint64
           }
           usable = Usable(group, {first, last}, usable);
         });
-        usable = RoundDown(index_.slot_infos_[slot], usable);
+        usable = RoundDown(index_.slot_infos_[slot].engine_block.load(std::memory_order_relaxed),
+                           usable);
       }
     });
   }

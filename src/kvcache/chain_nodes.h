@@ -155,18 +155,19 @@ struct alignas(64) ChainIndex::Shard {
   std::atomic<uint64_t> garbage_bytes{0};
   std::atomic<uint64_t> nodes{0};
 
-  size_t edges_used GUARDED_BY(mutex) = 0;  // entries with a hash
-  size_t edges_live GUARDED_BY(mutex) = 0;
+  // Under the mutex; GUARDED_BY would need this type where the index declares its functions.
+  size_t edges_used = 0;  // entries with a hash
+  size_t edges_live = 0;
   struct Garbage {
     void* memory;
     size_t bytes;
     uint64_t tag;
   };
-  std::vector<Garbage> garbage GUARDED_BY(mutex);
-  size_t untagged_from GUARDED_BY(mutex) = 0;
-  size_t untagged_bytes GUARDED_BY(mutex) = 0;
-  std::vector<Run> scratch GUARDED_BY(mutex);
-  std::vector<Run> own GUARDED_BY(mutex);
+  std::vector<Garbage> garbage;
+  size_t untagged_from = 0;
+  size_t untagged_bytes = 0;
+  std::vector<Run> scratch;
+  std::vector<Run> own;
 };
 
 }  // namespace penstock::kvcache

@@ -10,9 +10,10 @@ namespace penstock::kvcache {
 
 struct ChainIndex::SlotInfo {
   std::atomic<uint32_t> generation{0};  // odd: taken
-  std::atomic<uint32_t> engine_tokens{0};
+  // Of the engine's largest block, and kIrregular.
+  std::atomic<uint32_t> engine_block{0};
   // Blocks of sizes that do not divide each other: their boundaries are not multiples of anything.
-  std::atomic<bool> is_irregular{false};
+  static constexpr uint32_t kIrregular = 1U << 31;
   // Packed groups; 0: none.
   std::atomic<uint64_t> groups[kMaxGroups]{};
 

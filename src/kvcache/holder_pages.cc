@@ -279,7 +279,7 @@ void Holder::EnforceCapacity() {
   }
 }
 
-// Who has more than an equal share of a budget that is used up drops its oldest blocks; beyond an
+// Who has at least an average share of a budget that is used up drops its oldest blocks; beyond an
 // eighth more everybody who grows does. Returns the number of blocks.
 size_t Holder::EnforceBudget(size_t max_blocks) {
   size_t dropped = 0;
@@ -287,8 +287,7 @@ size_t Holder::EnforceBudget(size_t max_blocks) {
     const uint64_t used = index_.bytes() - index_.garbage_bytes();
     const uint64_t most = index_.max_bytes();
     if (used <= most) break;
-    // The chains take about half of what the reverse map takes.
-    const bool is_large = bytes() * 3 / 2 > most / std::max(1U, index_.slots());
+    const bool is_large = bytes() * index_.slots() >= index_.charged();
     if (!is_large && used <= most + most / 8) break;
     dropped += DropPage(blocks_.oldest_page());
     ChargeBytes();
