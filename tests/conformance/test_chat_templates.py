@@ -24,8 +24,10 @@ def templates() -> dict[str, str]:
     done = subprocess.run([ROOT / "tools/peers/chat-templates"], stdout=subprocess.PIPE, text=True, check=True)
     folder = Path(done.stdout.strip())
     out = {path.stem: path.read_text(encoding="utf-8") for path in sorted((folder / "trl").glob("*.jinja"))}
-    for path in sorted(folder.glob("npm/*/tokenizer_config.json")):
-        out["npm " + path.parent.name] = json.loads(path.read_text(encoding="utf-8"))["chat_template"]
+    for path in sorted(folder.glob("npm/*.json")):
+        template = json.loads(path.read_text(encoding="utf-8")).get("chat_template")
+        if isinstance(template, str):
+            out["npm " + path.stem] = template
     return out
 
 
