@@ -122,28 +122,30 @@ void ChainIndex::Rebuild(Shard& shard, Node& node, const Run& change, Change how
     const bool is_own = run.slot == change.slot && run.level == change.level;
     (is_own ? own : all).push_back(run);
   }
+  const auto put = [&](const Run& run) {
+    all.insert(std::upper_bound(all.begin(), all.end(), run, InOrder), run);
+  };
   if (how == Change::kHold) {
     Run merged = change;
     for (const Run& run : own) {
       if (run.end < merged.begin || merged.end < run.begin) {
-        all.push_back(run);
+        put(run);
       } else {
         merged.begin = std::min(merged.begin, run.begin);
         merged.end = std::max(merged.end, run.end);
       }
     }
-    all.push_back(merged);
+    put(merged);
   } else {
     for (const Run& run : own) {
       Run before = run;
       Run behind = run;
       before.end = std::min(run.end, change.begin);
       behind.begin = std::max(run.begin, change.end);
-      if (before.begin < before.end) all.push_back(before);
-      if (behind.begin < behind.end) all.push_back(behind);
+      if (before.begin < before.end) put(before);
+      if (behind.begin < behind.end) put(behind);
     }
   }
-  std::sort(all.begin(), all.end(), InOrder);
   Runs* const now = MakeRuns(shard, node, all, old);
   if (had_bit) {  // only when a part of the whole was dropped
     now->bits(change.level)[change.slot / 64].fetch_and(~(uint64_t{1} << (change.slot % 64)),
