@@ -164,6 +164,10 @@ class Listener final : public Ingest {
         continue;
       }
       by_number_.erase(it->second->number());
+      const auto address = by_address_.find(it->second->source().address);
+      if (address != by_address_.end() && address->second == it->second->number()) {
+        by_address_.erase(address);
+      }
       it->second->Close();
       leaving_.push_back(std::move(it->second));
       it = sources_.erase(it);
