@@ -446,11 +446,11 @@ ChainIndex::Node* ChainIndex::Store(const Piece& piece) {
   if (node != nullptr) ++node->refs;  // may not go away while it is worked on
   while (!keys.empty()) {
     Node* const next = Descend(shard, node, position, keys, piece);
+    next->pinned_past |= piece.pinned_past;
     if (next == node) continue;
     ++next->refs;
     if (node != nullptr) Release(shard, node);
     node = next;
-    node->pinned_past |= piece.pinned_past;
   }
   if (piece.pinned != nullptr) Release(shard, piece.pinned);
   return node;
