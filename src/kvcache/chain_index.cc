@@ -94,7 +94,8 @@ void ChainIndex::SetEngineBlock(uint16_t slot, uint32_t tokens) {
   }
   info.engine_block.store(next, std::memory_order_relaxed);
   const uint32_t unit = next & ~SlotInfo::kIrregular;
-  SetBit(rounded_.get(), slot, unit != 0 && options_.block_tokens % unit != 0);
+  const bool is_irregular = next != unit;
+  SetBit(rounded_.get(), slot, unit != 0 && (is_irregular || options_.block_tokens % unit != 0));
 }
 
 bool ChainIndex::AddGroup(uint16_t slot, const Group& group) {
@@ -446,11 +447,11 @@ ChainIndex::Node* ChainIndex::Store(const Piece& piece) {
   if (node != nullptr) ++node->refs;  // may not go away while it is worked on
   while (!keys.empty()) {
     Node* const next = Descend(shard, node, position, keys, piece);
+    next->pinned_past |= piece.pinned_past;
     if (next == node) continue;
     ++next->refs;
     if (node != nullptr) Release(shard, node);
     node = next;
-    node->pinned_past |= piece.pinned_past;
   }
   if (piece.pinned != nullptr) Release(shard, piece.pinned);
   return node;
