@@ -49,6 +49,8 @@ void Uncount(void* memory) {
 
 }  // namespace
 
+// g++ 12 takes the inlined pair for two kinds of allocation.
+#pragma GCC diagnostic ignored "-Wmismatched-new-delete"
 void* operator new(size_t bytes) { return Count(std::malloc(bytes)); }
 void* operator new(size_t bytes, std::align_val_t align) {
   return Count(std::aligned_alloc(
