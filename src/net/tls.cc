@@ -202,11 +202,18 @@ Result<TlsVersion> ParseTlsVersion(std::string_view name) {
 }
 
 Result<Certificate> ReadCertificate(const std::string& directory) {
+  constexpr int kTries = 10;
   auto chain = ReadFile(directory + "/tls.crt", kMaxFileBytes);
+  for (int i = 0; i < kTries && chain; ++i) {
+    auto key = ReadFile(directory + "/tls.key", kMaxFileBytes);
+    if (!key) return std::unexpected(key.error());
+    // Kubernetes swaps both at once, which may be between the two.
+    auto again = ReadFile(directory + "/tls.crt", kMaxFileBytes);
+    if (again && *again == *chain) return Certificate{std::move(*chain), std::move(*key)};
+    chain = std::move(again);
+  }
   if (!chain) return std::unexpected(chain.error());
-  auto key = ReadFile(directory + "/tls.key", kMaxFileBytes);
-  if (!key) return std::unexpected(key.error());
-  return Certificate{std::move(*chain), std::move(*key)};
+  return Fail(Code::kUnavailable, "'" + directory + "/tls.crt' changes while it is read");
 }
 
 Result<Certificate> MakeSelfSigned() {
