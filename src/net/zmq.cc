@@ -67,7 +67,7 @@ Result<std::unique_ptr<ZmqSocket>> ZmqSocket::Open(ZmqContext& context, Type typ
                                                    const Options& options) {
   void* const handle = zmq_socket(context.context_, KindOf(type));
   if (handle == nullptr) return Failed("cannot open a ZeroMQ socket");
-  std::unique_ptr<ZmqSocket> socket(new ZmqSocket(handle, type));
+  std::unique_ptr<ZmqSocket> socket(new ZmqSocket(handle));
   const auto set = [&](int option, const auto& value) {
     return zmq_setsockopt(handle, option, &value, sizeof value) == 0;
   };

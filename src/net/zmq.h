@@ -71,11 +71,10 @@ class ZmqSocket {
   int peers_descriptor() const;  // of TakeConnected; -1: none
 
  private:
-  ZmqSocket(void* socket, Type type) : socket_(socket), type_(type) {}
+  explicit ZmqSocket(void* socket) : socket_(socket) {}
 
   void* socket_;
   void* monitor_ = nullptr;
-  const Type type_;
 };
 
 }  // namespace penstock::net
