@@ -80,7 +80,10 @@ class Engine {
   void Restart() {
     const std::string events = events_, replay = replay_;
     Close();
-    history_.clear();
+    {
+      MutexLock lock(mutex_);
+      history_.clear();
+    }
     Open(events, replay);
   }
   EventSource Describe(const std::string& name, uint32_t slot, bool has_replay) const {
