@@ -118,7 +118,10 @@ class Listener final : public Ingest {
       [[maybe_unused]] const ssize_t got = ::read(wake_, &woken, sizeof woken);
       TakeOrders();
       std::vector<uint64_t> turn = std::exchange(more_, {});
-      for (int i = 0; i < count; ++i) turn.push_back(ready[static_cast<size_t>(i)].data.u64);
+      for (int i = 0; i < count; ++i) {
+        const uint64_t number = ready[static_cast<size_t>(i)].data.u64;  // not aligned there
+        turn.push_back(number);
+      }
       std::ranges::sort(turn);
       const auto twice = std::ranges::unique(turn);
       turn.erase(twice.begin(), twice.end());

@@ -210,7 +210,7 @@ TEST(EventDecoder, ReadsRemovalsAndClearing) {
 }
 
 TEST(EventDecoder, ReadsBatchesOfAnyLength) {
-  const json events = {StoredMap()};
+  const json events = json::array({StoredMap()});
   struct {
     json batch;
     std::optional<uint64_t> rank;

@@ -118,7 +118,8 @@ Result<> Bpe::AddVocabulary(const Model& model) {
   if (bytes > UINT32_MAX)
     return Fail(Code::kOutOfRange, "the vocabulary has more than 4 GiB of text");
   spans_.resize(model.vocabulary.empty() ? 0 : largest + 1);
-  text_.reserve(bytes);
+  // On the heap, however short it is: views of it outlive a move.
+  text_.reserve(std::max<size_t>(bytes, 64));
   for (const auto& [text, id] : model.vocabulary) {
     const size_t begin = text_.size();
     if (spans_[id].second != 0) {
@@ -132,7 +133,6 @@ Result<> Bpe::AddVocabulary(const Model& model) {
     }
     spans_[id] = {static_cast<uint32_t>(begin), static_cast<uint32_t>(text_.size() - begin)};
   }
-  text_.shrink_to_fit();
   index_->whole = std::make_unique<std::atomic<uint8_t>[]>(spans_.size());
   std::string spelled;
   for (const auto& [text, id] : model.vocabulary) {
