@@ -114,7 +114,7 @@ def test_a_click_explains_a_decision(fleet, traffic, open_page):
     assert live.page.evaluate("location.hash") == f"#decision={traffic[-1]}"
     live.page.keyboard.press("Escape")
     panel.wait_for(state="detached")
-    assert live.page.evaluate("location.hash") == ""
+    live.page.wait_for_function("location.hash === ''")
 
 
 def test_keys_reach_everything(fleet, traffic, open_page):
