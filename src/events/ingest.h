@@ -28,13 +28,12 @@ namespace penstock::events {
 
 // One engine's rank that publishes.
 struct EventSource {
-  std::string name;                // the endpoint's; unique
-  std::string address;             // "10.0.0.7:8000", as a topic has it
-  uint32_t slot = 0;               // of the fleet
-  std::string events;              // "tcp://10.0.0.7:5557"; "": it connects to the bound socket
-  std::string replay;              // "": it keeps no history
-  uint32_t gpu_blocks = 0;         // 0: unknown
-  uint32_t block_size_tokens = 0;  // 0: unknown
+  std::string name;         // the endpoint's; unique
+  std::string address;      // "10.0.0.7:8000", as a topic has it
+  uint32_t slot = 0;        // of the fleet
+  std::string events;       // "tcp://10.0.0.7:5557"; "": it connects to the bound socket
+  std::string replay;       // "": it keeps no history
+  uint32_t gpu_blocks = 0;  // 0: unknown
 
   // Whether it is the same publisher; the rest may change.
   bool IsSame(const EventSource& other) const {

@@ -74,7 +74,6 @@ void Source::Close() {
 
 void Source::Update(const EventSource& source) {
   source_.gpu_blocks = source.gpu_blocks;
-  source_.block_size_tokens = source.block_size_tokens;
   holder_.SetCapacity(source.gpu_blocks);
 }
 

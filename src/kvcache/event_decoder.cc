@@ -32,15 +32,12 @@ enum class EventDecoder::Field : uint8_t {
 
 struct EventDecoder::Fields {
   std::string_view type;
-  bool has_hashes = false;
   std::optional<uint64_t> parent;
-  bool has_tokens = false;
   std::optional<uint64_t> block_size, lora_id, group, window, token_offset;
   std::string_view medium, lora_name, kind, locality;
   std::string_view salt;          // told as such
   std::string_view salt_in_keys;  // among the first block's extra keys
-  bool has_extras = false;
-  bool lora_name_seen = false;  // among the extra keys of the block that is read
+  bool lora_name_seen = false;    // among the extra keys of the block that is read
 };
 
 namespace {
@@ -282,7 +279,6 @@ bool EventDecoder::ReadField(Field field, MsgpackReader& in, Fields* fields) {
     case Field::kType:
       return in.ReadString(&fields->type);
     case Field::kHashes:
-      fields->has_hashes = true;
       return ReadHashes(in);
     case Field::kParent: {
       if (in.Peek() == MsgpackKind::kNil) return in.ReadNil();
@@ -293,7 +289,6 @@ bool EventDecoder::ReadField(Field field, MsgpackReader& in, Fields* fields) {
       return true;
     }
     case Field::kTokens:
-      fields->has_tokens = true;
       return ReadTokens(in);
     case Field::kBlockSize:
       return ReadOptional(in, &fields->block_size);
@@ -360,8 +355,7 @@ bool EventDecoder::ReadExtras(MsgpackReader& in, Fields* fields) {
     too_large_ = true;
     return false;
   }
-  fields->has_extras = true;
-  extras_.assign(blocks, 0);
+  if (extras_.size() < blocks) extras_.resize(blocks, 0);  // those of media infos stay
   for (uint32_t i = 0; i < blocks; ++i) {
     if (in.Peek() == MsgpackKind::kNil) {
       if (!in.ReadNil()) return false;
@@ -485,7 +479,7 @@ std::optional<EventFault> EventDecoder::Finish(Fields& fields, KvEvent* event) {
   *event = {};
   if (fields.type == kCleared) return std::nullopt;
   if (fields.type != kStored && fields.type != kRemoved) return EventFault::kUnknownType;
-  if (!fields.has_hashes || hashes_.empty()) return EventFault::kMalformed;
+  if (hashes_.empty()) return EventFault::kMalformed;
   event->type = fields.type == kStored ? KvEvent::Type::kStored : KvEvent::Type::kRemoved;
   event->hashes = hashes_;
   const std::optional<Tier> tier = TierOf(fields.medium);

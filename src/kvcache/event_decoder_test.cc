@@ -335,7 +335,11 @@ TEST(EventDecoder, FoldsImagesByAnyOfTheirForms) {
   const json infos =
       List({json{{"mm_objects", List({json{{"mm_hash", 5}, {"offsets", List({List({0, 4})})}}})}},
             nullptr});
-  EXPECT_NE(One(StoredMap({{"block_mm_infos", infos}})).extras.at(0), 0u);
+  const uint64_t folded = One(StoredMap({{"block_mm_infos", infos}})).extras.at(0);
+  EXPECT_NE(folded, 0u);
+  const json keys = List({nullptr, List({kImage})});
+  EXPECT_THAT(One(StoredMap({{"block_mm_infos", infos}, {"extra_keys", keys}})).extras,
+              ElementsAre(folded, image));
 }
 
 TEST(EventDecoder, AnAdaptersNameIsNoImage) {

@@ -1,12 +1,12 @@
 """Listens to KV events with libzmq and msgpack, as vLLM's own example subscriber does."""
 
 import re
-import time
 
 import msgpack
 import zmq
 
-PATIENCE_S = 60
+from .wait import PATIENCE_S, eventually
+
 END = (2**64 - 1).to_bytes(8, "big")
 
 
@@ -53,12 +53,11 @@ class KvListener:
 
     def all_history(self, at_least: int) -> list:
         """All events so far, once there are so many."""
-        deadline = time.monotonic() + PATIENCE_S
-        while True:
-            events = [event for _, batch in self.history()[0] for event in batch[1]]
-            if len(events) >= at_least or time.monotonic() > deadline:
-                return events
-            time.sleep(0.05)
+        def events() -> tuple[list] | None:
+            found = [event for _, batch in self.history()[0] for event in batch[1]]
+            return (found,) if len(found) >= at_least else None
+
+        return eventually(events, f"{at_least} events")[0]
 
 
 def endpoints(lines: list[str]) -> list[tuple[str, str | None]]:
