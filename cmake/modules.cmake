@@ -60,7 +60,7 @@ target_link_libraries(penstock_app PUBLIC penstock_proxy penstock_extproc pensto
 add_executable(penstock ${CMAKE_SOURCE_DIR}/src/app/main.cc)
 target_link_libraries(penstock PRIVATE penstock_app)
 if(NOT PENSTOCK_SANITIZE AND NOT PENSTOCK_FUZZ)
-  # Half the CPU of an ext_proc exchange beside glibc's malloc: docs/performance.md.
+  # Two thirds of the CPU of an ext_proc exchange beside glibc's malloc: docs/performance.md.
   find_library(JEMALLOC_LIBRARY jemalloc REQUIRED)
   target_link_options(penstock PRIVATE -Wl,--no-as-needed)
   target_link_libraries(penstock PRIVATE ${JEMALLOC_LIBRARY})
