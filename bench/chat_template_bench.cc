@@ -35,7 +35,7 @@ void RenderChat(benchmark::State& state, const char* name) {
   const auto parsed = ChatTemplate::Parse(*source);
   if (!parsed) return state.SkipWithError(parsed.error().message.c_str());
   const json::array messages = Messages(static_cast<size_t>(state.range(0)));
-  const SpecialTokens tokens = {{"bos_token", "<|begin_of_text|>"}};
+  const NamedTokens tokens = {{"bos_token", "<|begin_of_text|>"}};
   ChatInput input;
   input.messages = &messages;
   input.special_tokens = &tokens;

@@ -60,7 +60,7 @@ struct Flags {
 struct Job {
   json::object request;
   json::object variables;
-  tokens::SpecialTokens special_tokens;
+  tokens::NamedTokens special_tokens;
   json::array messages;
   json::array tools;
   ChatInput input;

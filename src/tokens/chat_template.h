@@ -35,7 +35,7 @@ struct RenderLimits {
 };
 
 // Names such as "bos_token" and their texts.
-using SpecialTokens = std::vector<std::pair<std::string, std::string>>;
+using NamedTokens = std::vector<std::pair<std::string, std::string>>;
 
 // What a template sees. Borrows everything for the length of the call.
 struct ChatInput {
@@ -45,7 +45,7 @@ struct ChatInput {
   // The request's chat_template_kwargs: more variables, in place of special tokens of the same
   // name.
   const boost::json::object* variables = nullptr;
-  const SpecialTokens* special_tokens = nullptr;
+  const NamedTokens* special_tokens = nullptr;
   enum class GenerationPrompt { kNone, kAdded };
   GenerationPrompt generation_prompt = GenerationPrompt::kNone;
   // For strftime_now: the wall clock where the engine runs.

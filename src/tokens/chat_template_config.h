@@ -21,7 +21,7 @@ struct ChatTemplateConfig {
   std::vector<std::pair<std::string, std::string>> templates;
   // bos_token, eos_token, unk_token, sep_token, pad_token, cls_token, mask_token, those that the
   // model has.
-  SpecialTokens special_tokens;
+  NamedTokens special_tokens;
 
   // The source of the template of that name; without a name "tool_use" for requests with tools, or
   // "default". A name that is none of them is the template itself, as transformers takes it.

@@ -88,7 +88,7 @@ TEST(ChatTemplateConfig, ReadsOneTemplateAndTokensInBothForms) {
       R"({"chat_template": "T", "bos_token": "<s>", "eos_token": {"content": "</s>", "lstrip": false},
           "pad_token": null, "added_tokens_decoder": {}})");
   ASSERT_TRUE(config) << config.error().message;
-  EXPECT_EQ(config->special_tokens, (SpecialTokens{{"bos_token", "<s>"}, {"eos_token", "</s>"}}));
+  EXPECT_EQ(config->special_tokens, (NamedTokens{{"bos_token", "<s>"}, {"eos_token", "</s>"}}));
   EXPECT_EQ(*config->Choose("", ChatTemplateConfig::Tools::kGiven), "T");
   EXPECT_EQ(*config->Choose("{{ own }}", ChatTemplateConfig::Tools::kNone), "{{ own }}");
 }

@@ -187,7 +187,7 @@ TEST(ChatTemplate, VariablesOfTheRequestTakeThePlaceOfSpecialTokens) {
   const auto parsed = ChatTemplate::Parse("{{ bos_token }}{{ eos_token }}{{ tools }}{{ x }}");
   ASSERT_TRUE(parsed);
   const json::array messages;
-  const SpecialTokens tokens = {{"bos_token", "<s>"}, {"eos_token", "</s>"}};
+  const NamedTokens tokens = {{"bos_token", "<s>"}, {"eos_token", "</s>"}};
   json::object variables = {{"bos_token", "B"}, {"x", json::array{1, 2.5}}, {"unused", 1}};
   ChatInput input;
   input.messages = &messages;
