@@ -180,6 +180,7 @@ void Flight::OnFirstChunk(Time now) {
   first_chunk_ = true;
   if (!lane_.director_.scheduler_->ChargesTheAnswer()) ReleaseTokens();
   record_->ttft_s = ToSeconds(now - record_->arrived);
+  lane_.director_.scheduler_->OnFirstChunk(context_, target_.slot, now);
 }
 
 void Flight::OnEnd(EndKind kind, int status, std::string_view reason, const ReportedUsage& usage,
@@ -196,6 +197,12 @@ void Flight::OnEnd(EndKind kind, int status, std::string_view reason, const Repo
 void Flight::SettleEnd(EndKind kind, int status, std::string_view reason,
                        const ReportedUsage& usage, Time now) {
   ended_ = true;
+  if (tries_ > 0) {
+    sched::Ended ended{.slot = target_.slot, .now = now, .has_answered = first_chunk_};
+    if (usage.known) ended.input_tokens = usage.input_tokens;
+    if (usage.cached_known) ended.cached_tokens = usage.cached_tokens;
+    lane_.director_.scheduler_->OnEnded(context_, ended);
+  }
   Release();
   record_->end = kind;
   record_->status = status;
@@ -248,6 +255,7 @@ Arrival Lane::Admit(sched::RequestContext context, std::string described, Time n
   DecisionRecord& record = *flight.record_;
   model::Request& request = flight.context_.request;
   request.prompt = {};
+  flight.context_.tokens = {};
   record.request_id = request.id;
   record.api = request.api;
   record.model = request.model;

@@ -29,13 +29,17 @@ Time Now() { return std::chrono::steady_clock::now(); }
 
 class Listener final : public Ingest {
  public:
-  Listener(kvcache::ChainIndex& index, const kvcache::ContentKeys& keys, Options options)
-      : index_(index), keys_(keys), options_(std::move(options)) {}
+  Listener(kvcache::ExactCaches& caches, Options options)
+      : caches_(caches), options_(std::move(options)) {
+    caches_.SetDriftSink([this](uint32_t slot, bool differs) { OnDrift(slot, differs); });
+  }
 
   ~Listener() override {
+    caches_.SetDriftSink({});
     stopping_.store(true);
     Wake();
     if (thread_.joinable()) thread_.join();
+    caches_.SetTable(std::make_shared<kvcache::SlotTable>());
     // What the index holds for them goes with them.
     for (auto& [name, source] : sources_) source->LeaveWholly();
     for (auto& source : leaving_) source->LeaveWholly();
@@ -71,7 +75,7 @@ class Listener final : public Ingest {
     Wake();
   }
 
-  void OnDrift(uint32_t slot, bool differs) override {
+  void OnDrift(uint32_t slot, bool differs) {
     {
       MutexLock lock(mutex_);
       drifts_[slot] = differs;
@@ -79,7 +83,6 @@ class Listener final : public Ingest {
     Wake();
   }
 
-  const SnapshotCell<SlotTable>& table() const override { return table_; }
   std::shared_ptr<const std::vector<SourceView>> Views() const override { return views_.Get(); }
   uint64_t unknown_topics() const override {
     return unknown_topics_.load(std::memory_order_relaxed);
@@ -181,7 +184,7 @@ class Listener final : public Ingest {
   }
 
   void Add(EventSource source) {
-    const auto slot = index_.Join();
+    const auto slot = caches_.index().Join();
     if (!slot) {
       telemetry::log::Warn("no slot of the index is left: an engine's KV events are not heard",
                            {{"endpoint", source.name}});
@@ -192,8 +195,9 @@ class Listener final : public Ingest {
     kvcache::Holder::Options holder;
     holder.model = options_.model;
     holder.max_orphan_bytes = options_.max_orphan_bytes;
-    auto added = std::make_unique<Source>(std::move(source), next_number_++, context_, index_,
-                                          keys_, *slot, publisher, holder);
+    auto added =
+        std::make_unique<Source>(std::move(source), next_number_++, context_, caches_.index(),
+                                 caches_.keys(), *slot, publisher, holder);
     if (Result<> ok = added->Open(options_.topic_filter); !ok) {
       telemetry::log::Warn("an engine's KV events cannot be listened to",
                            {{"endpoint", added->source().name}, {"error", ok.error().message}});
@@ -247,13 +251,13 @@ class Listener final : public Ingest {
   }
 
   void PublishTable() {
-    auto table = std::make_shared<SlotTable>();
+    auto table = std::make_shared<kvcache::SlotTable>();
     for (const auto& [name, source] : sources_) {
       const uint32_t slot = source->source().slot;
       if (slot >= table->entries.size()) table->entries.resize(slot + 1);
       table->entries[slot] = {true, source->index_slot(), source->shared_publisher()};
     }
-    table_.Store(std::move(table));
+    caches_.SetTable(std::move(table));
   }
 
   void MakeViews() {
@@ -262,8 +266,7 @@ class Listener final : public Ingest {
     views_.Store(std::move(views));
   }
 
-  kvcache::ChainIndex& index_;
-  const kvcache::ContentKeys& keys_;
+  kvcache::ExactCaches& caches_;
   const Options options_;
   net::ZmqContext context_;
   std::unique_ptr<ZmqSocket> bound_;  // null: nobody connects to the router
@@ -275,7 +278,6 @@ class Listener final : public Ingest {
   bool has_wanted_ GUARDED_BY(mutex_) = false;
   std::map<uint32_t, bool> drifts_ GUARDED_BY(mutex_);
 
-  SnapshotCell<SlotTable> table_{std::make_shared<SlotTable>()};
   SnapshotCell<std::vector<SourceView>> views_{std::make_shared<std::vector<SourceView>>()};
   std::atomic<uint64_t> unknown_topics_{0}, malformed_{0};
   std::atomic<bool> stopping_{false};
@@ -293,9 +295,8 @@ class Listener final : public Ingest {
 
 }  // namespace
 
-Result<std::unique_ptr<Ingest>> Ingest::Start(kvcache::ChainIndex& index,
-                                              const kvcache::ContentKeys& keys, Options options) {
-  auto listener = std::make_unique<Listener>(index, keys, std::move(options));
+Result<std::unique_ptr<Ingest>> Ingest::Start(kvcache::ExactCaches& caches, Options options) {
+  auto listener = std::make_unique<Listener>(caches, std::move(options));
   if (Result<> ok = listener->Start(); !ok) return std::unexpected(std::move(ok.error()));
   return listener;
 }

@@ -4,8 +4,8 @@
 // DEALER to where that can be had. Or, where engines connect to the router, one bound socket takes
 // all, and the topic tells whose a batch is ("kv@10.0.0.7:8000@model").
 //
-// THREADS: SetEndpoints, OnDrift, Views and Table from any thread; sockets, publishers and holders
-// live on the listener's. REQUIRES: index and keys outlive it.
+// THREADS: SetEndpoints and Views from any thread; sockets, publishers and holders live on the
+// listener's. REQUIRES: the caches outlive it.
 // COST: an idle endpoint costs a heartbeat in 10 s. A thousand sockets wait in one epoll.
 // SOURCE: docs/design/0005-exact-caches.md.
 #pragma once
@@ -17,10 +17,8 @@
 #include <vector>
 
 #include "core/result.h"
-#include "core/snapshot.h"
 #include "core/time.h"
-#include "kvcache/chain_index.h"
-#include "kvcache/content_keys.h"
+#include "kvcache/exact_caches.h"
 #include "kvcache/holder.h"
 #include "kvcache/publisher.h"
 
@@ -57,17 +55,6 @@ struct SourceView {
   kvcache::HolderCounters counters;
 };
 
-// Where to look for whom: what request loops need, by the fleet's slots.
-struct SlotTable {
-  struct Entry {
-    bool is_known = false;
-    kvcache::ChainIndex::Slot slot;
-    // Changes on its own. Never null where is_known.
-    std::shared_ptr<const kvcache::Publisher> publisher;
-  };
-  std::vector<Entry> entries;
-};
-
 class Ingest {
  public:
   struct Options {
@@ -81,18 +68,15 @@ class Ingest {
     std::function<bool(uint32_t slot)> is_busy;
   };
 
-  // Fails when the bound socket cannot be had, or no descriptor is left.
-  static Result<std::unique_ptr<Ingest>> Start(kvcache::ChainIndex& index,
-                                               const kvcache::ContentKeys& keys, Options options);
+  // Tells `caches` who holds what, and hears from them of drift. Fails when the bound socket cannot
+  // be had, or no descriptor is left. REQUIRES: nobody else listens for them.
+  static Result<std::unique_ptr<Ingest>> Start(kvcache::ExactCaches& caches, Options options);
   virtual ~Ingest() = default;
 
   // All sources from now on. Those that are new are dialled, those that are gone are forgotten; a
   // slot that somebody else has is somebody else's.
   virtual void SetEndpoints(std::vector<EventSource> sources) = 0;
-  // What an engine reported of cached tokens differs from what was expected, or does no longer.
-  virtual void OnDrift(uint32_t slot, bool differs) = 0;
 
-  virtual const SnapshotCell<SlotTable>& table() const = 0;
   // As of the last tick. In the order of names.
   virtual std::shared_ptr<const std::vector<SourceView>> Views() const = 0;
   // Of the bound socket: batches whose topic names nobody.

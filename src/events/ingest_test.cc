@@ -175,7 +175,7 @@ class IngestTest : public ::testing::Test {
  protected:
   void Start(Ingest::Options options = {}) {
     options.tick = milliseconds(20);
-    auto started = Ingest::Start(index, keys, std::move(options));
+    auto started = Ingest::Start(caches, std::move(options));
     ASSERT_TRUE(started.has_value());
     ingest = std::move(*started);
   }
@@ -195,14 +195,12 @@ class IngestTest : public ::testing::Test {
   }
   // Blocks of that prompt that the fleet's slot holds.
   uint32_t Held(uint32_t slot, uint32_t first, size_t blocks) {
-    const auto table = ingest->table().Get();
-    if (slot >= table->entries.size() || !table->entries[slot].is_known) return 0;
+    kvcache::ExactCaches::Asking asking(caches);
+    const auto& entries = asking.table().entries;
+    if (slot >= entries.size() || !entries[slot].is_known) return 0;
     std::vector<uint64_t> prompt;
-    keys.Append(Tokens(first, blocks), {}, &prompt);
-    kvcache::ChainIndex::Reader reader(index);
-    std::vector<kvcache::PrefixHold> holds(index.slot_limit());
-    reader.Match(keys.Namespace("m", ""), prompt, holds);
-    return holds[table->entries[slot].slot.index].blocks;
+    caches.keys().Append(Tokens(first, blocks), {}, &prompt);
+    return asking.Match(caches.keys().Namespace("m", ""), prompt)[entries[slot].slot.index].blocks;
   }
   bool Holds(uint32_t slot, uint32_t first, uint32_t blocks) {
     return Until([&] { return Held(slot, first, blocks) == blocks; });
@@ -213,8 +211,7 @@ class IngestTest : public ::testing::Test {
     return options;
   }
 
-  kvcache::ContentKeys keys{"a secret of sixteen bytes", kBlock};
-  kvcache::ChainIndex index{{.block_tokens = kBlock, .max_slots = 8}};
+  kvcache::ExactCaches caches{{.index = {.block_tokens = kBlock, .max_slots = 8}}};
   std::unique_ptr<Ingest> ingest;
 };
 
@@ -231,10 +228,10 @@ TEST_F(IngestTest, HistoryAndWhatFollowsAreInTheIndex) {
     EXPECT_TRUE(Holds(5, 2000, 2));
     EXPECT_EQ(Held(5, 3000, 2), 0u);
     EXPECT_TRUE(Until([&] { return ViewOf("a").tier_blocks[0] == 5; }));
-    const auto table = ingest->table().Get();
+    const auto table = caches.table();
     EXPECT_EQ(table->entries[5].publisher->state(), PublisherState::kExact);
     ingest.reset();
-    EXPECT_EQ(index.slots(), 0u) << "nothing stays behind";
+    EXPECT_EQ(caches.index().slots(), 0u) << "nothing stays behind";
   }
 }
 
@@ -291,15 +288,15 @@ TEST_F(IngestTest, EndpointsComeAndGo) {
   ASSERT_TRUE(Holds(0, 1000, 2));
   ASSERT_TRUE(Holds(1, 1000, 4));
   ingest->SetEndpoints({second.Describe("b", 1, true)});
-  EXPECT_TRUE(Until([&] { return index.slots() == 1 && Held(0, 1000, 2) == 0; }));
+  EXPECT_TRUE(Until([&] { return caches.index().slots() == 1 && Held(0, 1000, 2) == 0; }));
   EXPECT_EQ(Held(1, 1000, 4), 4u) << "the other one's stays";
   // Somebody else in its slot.
   ingest->SetEndpoints({second.Describe("c", 1, true)});
   EXPECT_TRUE(Becomes("c", PublisherState::kExact));
-  EXPECT_TRUE(Until([&] { return index.slots() == 1; }));
+  EXPECT_TRUE(Until([&] { return caches.index().slots() == 1; }));
   EXPECT_TRUE(Holds(1, 1000, 4));
   ingest->SetEndpoints({});
-  EXPECT_TRUE(Until([&] { return index.slots() == 0; }));
+  EXPECT_TRUE(Until([&] { return caches.index().slots() == 0; }));
 }
 
 TEST_F(IngestTest, MoreThanTheIndexHasSlotsForAreLeftOut) {
@@ -327,9 +324,9 @@ TEST_F(IngestTest, SilenceDriftAndCapacityAreTold) {
   is_busy.store(false);
   engine.Publish(Stored(1000, 3));
   EXPECT_TRUE(Becomes("a", PublisherState::kExact));
-  ingest->OnDrift(3, true);
+  caches.TellDrift(3, true);
   EXPECT_TRUE(Becomes("a", PublisherState::kDegraded, PublisherReason::kDrift));
-  ingest->OnDrift(3, false);
+  caches.TellDrift(3, false);
   EXPECT_TRUE(Becomes("a", PublisherState::kExact));
 }
 
@@ -365,7 +362,7 @@ TEST_F(IngestTest, EnginesMayConnectToTheRouter) {
 TEST_F(IngestTest, ABadAddressToBindIsNamed) {
   Ingest::Options options;
   options.bind = "tcp://nowhere";
-  EXPECT_THAT(Ingest::Start(index, keys, options).error().message, HasSubstr("tcp://nowhere"));
+  EXPECT_THAT(Ingest::Start(caches, options).error().message, HasSubstr("tcp://nowhere"));
 }
 
 TEST(Topics, NameAnAddress) {

@@ -26,6 +26,10 @@
 #include "model/request.h"
 #include "sched/stopwatch.h"
 
+namespace penstock::kvcache {
+class ExactCaches;
+}
+
 namespace penstock::sched {
 
 // What a plugin may need from the data that a decision is made of.
@@ -59,12 +63,25 @@ struct PrefixKeys {
   std::vector<uint64_t> blocks;
   std::vector<uint32_t> sequence_ends;  // where each prompt of the request ends in `blocks`
   uint32_t block_size_tokens = 0;       // a token is model::kBytesPerToken bytes
+
+  // Content keys of the first prompt's whole blocks, where its tokens are known; not chained.
+  std::vector<uint64_t> content;
+  uint64_t name_space = 0;  // the forest that they stand in
+};
+
+// Token ids of the request's prompts, as its engine will have them.
+struct PromptTokens {
+  bool are_known = false;
+  std::vector<uint32_t> ids;            // of all prompts, one behind the other
+  std::vector<uint32_t> sequence_ends;  // where each prompt ends in `ids`
+  std::string_view unknown_because;     // a literal, where they are not known
 };
 
 // What the brain keeps of a request from arrival to end. The director owns one per request.
 struct RequestContext {
   model::Request request;
   uint64_t input_tokens = 0;              // by token-producer
+  PromptTokens tokens;                    // likewise; given up after arrival
   std::vector<PrefixKeys> prefix_keys;    // one per prefix producer
   std::string session_id;                 // by session-id-producer; "" when there is none
   std::vector<std::string> header_texts;  // that views in request.headers may point into
@@ -79,6 +96,15 @@ struct Picked {
   uint32_t slot = 0;
   Time now;
   const Mask* scored = nullptr;  // whom the filters had left to choose from; nullptr: everybody
+};
+
+// How a request ended, for plugins that learn from it.
+struct Ended {
+  uint32_t slot = 0;  // of the endpoint that had it last
+  Time now;
+  bool has_answered = false;  // its first chunk was seen
+  // Of the prompt, as the engine reports it; none: it does not.
+  std::optional<uint64_t> input_tokens, cached_tokens;
 };
 
 // A number that a plugin shows to /metrics, by the metric's name without prefix.
@@ -105,6 +131,10 @@ class Plugin {
   virtual std::vector<HeaderUse> HeadersRead() const { return {}; }
   // After the pick, in the same instant, for every instance of the configuration. May change state.
   virtual void OnPicked(RequestContext&, const model::EndpointColumns&, const Picked&) {}
+  // The endpoint in that slot began to answer: it has computed the prompt.
+  virtual void OnFirstChunk(RequestContext&, uint32_t /*slot*/, Time) {}
+  // A request that was picked for ended, however it did.
+  virtual void OnEnded(RequestContext&, const Ended&) {}
   // An endpoint left the pool for good: forget what is known of its slot.
   virtual void OnEndpointRemoved(uint32_t /*slot*/) {}
   // The engine behind the slot is a new process with empty caches.
@@ -190,6 +220,23 @@ class ProfileHandler : public virtual Plugin {
   virtual std::optional<Detour> detour() const { return std::nullopt; }
 };
 
+// Where the engines' KV events are to be heard.
+struct KvEventSettings {
+  std::string bind;          // where engines connect to, "tcp://*:5557"; "": nowhere
+  std::string topic_filter;  // beginning of topics that count
+  bool dials = true;         // each engine, at the ports below
+  uint16_t port = 0;         // of the first rank, and one up for each rank
+  uint16_t replay_port = 0;  // likewise; 0: they keep no history
+};
+
+// What some producer knows as long as somebody listens to the engines for it.
+class KnowsCaches {
+ public:
+  virtual ~KnowsCaches() = default;
+  virtual kvcache::ExactCaches& caches() = 0;
+  virtual const KvEventSettings& kv_events() const = 0;
+};
+
 // Computes data that others need. Only producers that some active plugin needs are run.
 class Producer : public virtual Plugin {
  public:
@@ -200,6 +247,8 @@ class Producer : public virtual Plugin {
   virtual void Prepare(RequestContext&, Time) const {}
   // At each decision (also before a retry): fills columns for all endpoints of the snapshot.
   virtual void Produce(const RequestContext&, model::EndpointColumns&) const {}
+  // Not null: it is to be told of KV events.
+  virtual KnowsCaches* knows_caches() { return nullptr; }
 };
 
 // Says how many tokens a request adds to the ledger of the endpoint that it goes to, until its

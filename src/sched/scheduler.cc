@@ -136,6 +136,12 @@ class SchedulerImpl : public Scheduler {
       }
     }
   }
+  void OnFirstChunk(RequestContext& context, uint32_t slot, Time now) override {
+    for (Plugin* plugin : wiring_.active) plugin->OnFirstChunk(context, slot, now);
+  }
+  void OnEnded(RequestContext& context, const Ended& ended) override {
+    for (Plugin* plugin : wiring_.active) plugin->OnEnded(context, ended);
+  }
   void OnEndpointRemoved(uint32_t slot) override {
     for (Plugin* plugin : wiring_.active) plugin->OnEndpointRemoved(slot);
   }
@@ -180,6 +186,15 @@ class SchedulerImpl : public Scheduler {
       if (!stats.empty()) all.push_back({plugin, std::move(stats)});
     }
     return all;
+  }
+
+  KnowsCaches* knows_caches() const override {
+    for (Plugin* plugin : wiring_.active) {
+      auto* const producer = dynamic_cast<Producer*>(plugin);
+      if (producer == nullptr) continue;
+      if (KnowsCaches* const knows = producer->knows_caches()) return knows;
+    }
+    return nullptr;
   }
 
   uint64_t MaxBytes() const override {

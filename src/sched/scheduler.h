@@ -119,6 +119,8 @@ class Scheduler {
 
   // Broadcasts to all instances.
   virtual void OnPicked(RequestContext&, const model::EndpointColumns&, const Picked&) = 0;
+  virtual void OnFirstChunk(RequestContext&, uint32_t /*slot*/, Time) {}
+  virtual void OnEnded(RequestContext&, const Ended&) {}
   virtual void OnEndpointRemoved(uint32_t slot) = 0;
   virtual void OnEndpointRestarted(uint32_t slot) = 0;
   virtual void OnEndpointChanged(const model::EndpointInfo&) = 0;
@@ -137,6 +139,9 @@ class Scheduler {
   virtual std::vector<InstanceStats> Stats() const { return {}; }
   // Every instance, active or not.
   virtual std::vector<const Plugin*> Instances() const { return {}; }
+
+  // Of the active producers, the first that is to be told of KV events; null: nobody.
+  virtual KnowsCaches* knows_caches() const { return nullptr; }
 
   virtual uint64_t MaxBytes() const = 0;
   virtual bool NeedsMetrics() const = 0;  // some plugin reads scraped columns
