@@ -68,6 +68,7 @@ class StateMetrics {
   telemetry::Family<telemetry::Gauge>& in_flight_tokens_;
   telemetry::Family<telemetry::Gauge>& prefix_size_;
   telemetry::Family<telemetry::FollowedCounter>& prefix_evictions_;
+  telemetry::Family<telemetry::FollowedCounter>& p2p_sources_;
   telemetry::Family<telemetry::Gauge>& connections_open_;
   telemetry::Family<telemetry::FollowedCounter>& connections_;
   telemetry::Family<telemetry::FollowedCounter>& http_requests_;

@@ -346,7 +346,7 @@ bool Lane::Decide(Flight& flight, Time now, Rejection* rejection) {
   }
   Claim(flight, pool, decision_.picks.front(), &decision_.scored, now);
   // A detour's header names one endpoint only.
-  const size_t usable = flight.target_.headers.empty() ? decision_.picks.size() : 1;
+  const size_t usable = scheduler.detour() ? 1 : decision_.picks.size();
   for (size_t i = 1; i < usable; ++i) {
     flight.target_.fallbacks.push_back(pool->endpoints[decision_.picks[i]].address);
   }
@@ -362,7 +362,10 @@ void Lane::Claim(Flight& flight, const std::shared_ptr<const model::PoolSnapshot
   flight.Claim(endpoint.slot,
                std::max<int64_t>(0, scheduler.TokensToCharge(flight.context_, columns_, column)));
   ++flight.tries_;
+  auto& headers = flight.context_.request_headers;
+  headers.clear();
   scheduler.OnPicked(flight.context_, columns_, {column, endpoint.slot, now, scored});
+  flight.target_.headers.insert(flight.target_.headers.end(), headers.begin(), headers.end());
 }
 
 void Lane::Record(Flight& flight, const std::shared_ptr<const model::PoolSnapshot>& pool,

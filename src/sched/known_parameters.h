@@ -290,17 +290,6 @@ struct ClusterSession {
   }
 };
 
-struct P2pSource {
-  uint32_t min_delta = 1;
-  std::string prefill_profile, prefix_producer;
-  template <class V>
-  void Describe(V& v) {
-    v.Field("minCachedTokenDelta", min_delta);
-    v.Field("prefillProfileName", prefill_profile);
-    v.Field("prefixMatchInfoProducerName", prefix_producer);
-  }
-};
-
 struct TokenProcessor {
   uint32_t block_size_tokens = 16, block_size = 0;
   std::string hash_seed, hash_algorithm;

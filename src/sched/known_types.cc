@@ -75,7 +75,6 @@ constexpr std::array kTypes = {
     Missing("multicluster-queue-scorer", kCluster),
     Missing("multicluster-session-affinity-filter", kCluster, known::Check<known::ClusterSession>),
     Parser("openai-parser"),
-    Missing("p2p-source-producer", "KV transfer between engines", known::Check<known::P2pSource>),
     Parser("passthrough-parser"),
     Missing("pd-profile-handler", kDisagg, known::Check<known::PdHandler>),
     Missing("precise-prefix-cache-producer", kEvents, known::Check<known::PrecisePrefix>),

@@ -86,7 +86,9 @@ struct RequestContext {
   std::string session_id;                 // by session-id-producer; "" when there is none
   std::vector<std::string> header_texts;  // that views in request.headers may point into
   std::vector<std::pair<std::string, std::string>>
-      response_headers;            // added for the client by plugins
+      response_headers;  // added for the client by plugins
+  // Added for the engine by plugins when they hear of a pick; of the last one. In lower case.
+  std::vector<std::pair<std::string, std::string>> request_headers;
   Stopwatch* stopwatch = nullptr;  // of a request for which plugins are measured
 };
 
@@ -237,7 +239,8 @@ class KnowsCaches {
   virtual const KvEventSettings& kv_events() const = 0;
 };
 
-// Computes data that others need. Only producers that some active plugin needs are run.
+// Computes data that others need. Only producers that some active plugin needs are run, and those
+// that produce nothing: they are there for what they do when they hear of a pick.
 class Producer : public virtual Plugin {
  public:
   virtual std::vector<DataKey> Produces() const = 0;

@@ -206,7 +206,9 @@ void Wirer::ActivateAll() {
              std::any_of(scorers.begin(), scorers.end(),
                          [&](const auto& s) { return s.scorer == plugin; });
     };
+    const auto* const producer = dynamic_cast<const Producer*>(plugin);
     const bool is_root = out_.handler == plugin || out_.charge == plugin ||
+                         (producer != nullptr && producer->Produces().empty()) ||
                          std::any_of(out_.profiles.begin(), out_.profiles.end(), in_profile);
     if (is_root) roots.push_back(plugin);
   }
