@@ -40,7 +40,7 @@ penstock_module(admin DEPS core wire telemetry http director LIBS Boost::json)
 file(GLOB console_files CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/console/*)
 penstock_embed(TARGET penstock_admin NAME console FUNCTION penstock::admin::ConsoleFiles
                BASE ${CMAKE_SOURCE_DIR}/console FILES ${console_files})
-penstock_module(lab DEPS core wire config model workload engine sched plugins director LIBS Boost::json fmt::fmt)
+penstock_module(lab DEPS core wire config model workload kvcache engine sched plugins director LIBS Boost::json fmt::fmt)
 penstock_module(traffic DEPS core wire config http net LIBS Boost::json fmt::fmt)
 
 # The commands are a library, so that their tests link them; the program adds main.cc.

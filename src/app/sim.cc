@@ -61,8 +61,8 @@ void DeclareKv(CLI::App& app, Flags& flags) {
       ->each([&kv](const std::string&) { kv.has_replay = true; });
   app.add_option("--kv-events-encoding", kv.encoding,
                  "map, as vLLM since 0.26; or array, as before and as SGLang")
-      ->transform(CLI::CheckedTransformer(std::map<std::string, sim::KvEncoding>{
-          {"map", sim::KvEncoding::kMap}, {"array", sim::KvEncoding::kArray}}))
+      ->transform(CLI::CheckedTransformer(std::map<std::string, engine::KvEncoding>{
+          {"map", engine::KvEncoding::kMap}, {"array", engine::KvEncoding::kArray}}))
       ->default_str("map");
   app.add_option("--kv-events-history", kv.history_batches, "Batches that can be had again")
       ->check(CLI::PositiveNumber)

@@ -3,12 +3,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
 #include <deque>
 #include <string_view>
 #include <utility>
 
 #include "director/director.h"
 #include "lab/key_memo.h"
+#include "lab/kv_feed.h"
 #include "lab/prompts.h"
 
 namespace penstock::lab {
@@ -23,7 +25,17 @@ constexpr std::string_view kSessionHeader = "x-session-id";
 constexpr std::string_view kFairnessHeader = "x-llm-d-inference-fairness-id";
 
 struct Event {
-  enum class Kind : uint8_t { kReach, kStepEnd, kWake, kFirst, kEnd, kScrape, kTick, kIncident };
+  enum class Kind : uint8_t {
+    kReach,
+    kStepEnd,
+    kWake,
+    kBlocks,
+    kFirst,
+    kEnd,
+    kScrape,
+    kTick,
+    kIncident
+  };
   Time at;
   uint64_t order = 0;  // of insertion: ties go by it
   Kind kind = Kind::kTick;
@@ -44,12 +56,14 @@ struct Active {
   Time arrived, first;
   uint32_t engine = 0;
   uint32_t cached = 0;
+  std::shared_ptr<const engine::KvContent> content;  // in the engine, when somebody hears of it
   bool is_in_engine = false;
   bool was_scheduled = false;  // by the engine; a preempted one is scheduled again
   bool has_begun = false;      // the gateway has heard of the first token
 };
 
 struct SimEngine {
+  std::unique_ptr<KvFeed> feed;  // null: nobody hears of its blocks
   std::unique_ptr<engine::Engine> engine;
   bool is_up = true;
   bool is_member = true;
@@ -60,6 +74,8 @@ struct SimEngine {
   Time up_since = kEpoch;
   double up_seconds = 0;
 };
+
+std::string AdapterName(uint32_t lora) { return fmt::format("lora-{}", lora); }
 
 }  // namespace
 
@@ -72,7 +88,8 @@ class Replay::Impl {
                   {.max_tries = options_.max_tries,
                    .retry_budget_ratio = options_.retry_budget_ratio,
                    .decision_log_bytes = 0}),
-        lane_(director_, options_.seed) {}
+        lane_(director_, options_.seed),
+        knows_(director_.scheduler().knows_caches()) {}
 
   Result<ReplayTotals> Run(workload::Source& source, const Observer& observer,
                            const Progress& progress);
@@ -80,6 +97,13 @@ class Replay::Impl {
  private:
   Result<> MakeEngines();
   Result<> UpdateFleet();
+  // Whose blocks stand where in the index.
+  void UpdateSlots(const model::PoolSnapshot& pool);
+  // The tokens of what the request will hold, for whoever hears of blocks.
+  std::shared_ptr<const engine::KvContent> ContentOf(const workload::Job& job,
+                                                     std::vector<uint64_t> hashes);
+  void Left(Active& active);
+  void SendBlocks(uint32_t index);
   void Push(Time at, Event::Kind kind, uint32_t index, uint64_t id = 0) {
     heap_.push_back({at, next_order_++, kind, index, id});
     std::push_heap(heap_.begin(), heap_.end(), std::greater<>());
@@ -124,6 +148,7 @@ class Replay::Impl {
   director::Fleet fleet_;
   director::Director director_;
   director::Lane lane_;
+  sched::KnowsCaches* const knows_;  // null: nobody
   std::vector<SimEngine> engines_;
   std::vector<uint32_t> engine_of_slot_;
   workload::Source* source_ = nullptr;
@@ -149,6 +174,13 @@ Result<> Replay::Impl::MakeEngines() {
   for (size_t i = 0; i < engines_.size(); ++i) {
     engine::EngineOptions engine_options = options_.engines[i].options;
     engine_options.tells_every_token = false;
+    if (knows_ != nullptr) {
+      auto feed = KvFeed::Create(knows_->caches(), engine_options.block_size,
+                                 engine_options.num_blocks, now_);
+      if (!feed) return std::unexpected(feed.error());
+      engines_[i].feed = std::move(*feed);
+      engine_options.block_listener = &engines_[i].feed->listener();
+    }
     auto engine = engine::Engine::Create(engine_options);
     if (!engine) {
       return penstock::Fail(engine.error().code,
@@ -194,7 +226,17 @@ Result<> Replay::Impl::UpdateFleet() {
     });
     engine_of_slot_[endpoint.slot] = *found;
   }
+  if (knows_ != nullptr) UpdateSlots(*pool);
   return {};
+}
+
+void Replay::Impl::UpdateSlots(const model::PoolSnapshot& pool) {
+  auto table = std::make_shared<kvcache::SlotTable>();
+  for (const uint32_t slot : pool.slots) {
+    if (slot >= table->entries.size()) table->entries.resize(slot + 1);
+    table->entries[slot] = engines_[engine_of_slot_[slot]].feed->entry();
+  }
+  knows_->caches().SetTable(std::move(table));
 }
 
 std::optional<Time> Replay::Impl::NextArrival() const {
@@ -253,6 +295,9 @@ Result<> Replay::Impl::Handle(const Event& event) {
     case Event::Kind::kWake:
       if (engines_[event.index].wake == event.id) Wake(event.index);
       return {};
+    case Event::Kind::kBlocks:
+      engines_[event.index].feed->Receive(now_);
+      return {};
     case Event::Kind::kFirst:
       First(event.id);
       return {};
@@ -265,6 +310,9 @@ Result<> Replay::Impl::Handle(const Event& event) {
       return {};
     case Event::Kind::kTick:
       director_.Tick(now_);
+      if (knows_ != nullptr) {
+        for (SimEngine& sim : engines_) sim.feed->Tick(now_);
+      }
       Push(now_ + kTick, Event::Kind::kTick, 0);
       return {};
     case Event::Kind::kIncident:
@@ -303,7 +351,7 @@ void Replay::Impl::Arrive() {
   request.id = fmt::format("r{}", active.number);
   request.api = model::Api::kCompletions;
   request.model = request.target_model =
-      active.job.lora == 0 ? std::string(kModel) : fmt::format("lora-{}", active.job.lora);
+      active.job.lora == 0 ? std::string(kModel) : AdapterName(active.job.lora);
   request.stream = active.job.is_streamed;
   request.max_output_tokens = active.job.max_output_tokens;
   if (active.job.session != 0) {
@@ -317,6 +365,13 @@ void Replay::Impl::Arrive() {
   request.body_bytes = prompt_.size();
   const model::PromptPart part{prompt_, true};
   request.prompt = {&part, 1};
+  if (knows_ != nullptr) {
+    sched::PromptTokens& tokens = context.tokens;
+    tokens.ids.resize(prompt_.size() / sizeof(uint32_t));
+    std::memcpy(tokens.ids.data(), prompt_.data(), tokens.ids.size() * sizeof(uint32_t));
+    tokens.sequence_ends = {static_cast<uint32_t>(tokens.ids.size())};
+    tokens.are_known = true;
+  }
   Prepare(active.job, &context);
   director::Arrival arrival = lane_.ArrivePrepared(
       std::move(context), now_,
@@ -364,8 +419,13 @@ void Replay::Impl::Reach(uint64_t id) {
   request.priority = active->job.priority;
   const engine::EngineOptions& options = sim.engine->options();
   request.block_hashes = BlockHashes(active->job, options.block_size, active->job.lora);
+  if (sim.feed != nullptr) {
+    active->content = ContentOf(active->job, request.block_hashes);
+    sim.feed->Begin(active->content);
+  }
   if (auto submitted = sim.engine->Submit(std::move(request)); !submitted) {
     const int status = submitted.error().code == Code::kResourceExhausted ? 429 : 400;
+    Left(*active);
     active->flight->OnFirstChunk(now_);
     active->flight->OnEnd(director::EndKind::kComplete, status, submitted.error().message, {},
                           now_);
@@ -375,9 +435,38 @@ void Replay::Impl::Reach(uint64_t id) {
   if (!sim.is_stepping) BeginStep(active->engine);
 }
 
+std::shared_ptr<const engine::KvContent> Replay::Impl::ContentOf(const workload::Job& job,
+                                                                 std::vector<uint64_t> hashes) {
+  std::vector<workload::Piece> pieces = job.prompt;
+  pieces.push_back({job.output_content, job.output_tokens});
+  RenderPrompt(pieces, &prompt_);
+  auto content = std::make_shared<engine::KvContent>();
+  content->hashes = std::move(hashes);
+  content->tokens.resize(prompt_.size() / sizeof(uint32_t));
+  std::memcpy(content->tokens.data(), prompt_.data(), prompt_.size());
+  if (job.lora != 0) content->adapter = AdapterName(job.lora);
+  return content;
+}
+
+// Its engine has done with it.
+void Replay::Impl::Left(Active& active) {
+  active.is_in_engine = false;
+  if (active.content == nullptr) return;
+  engines_[active.engine].feed->End(*active.content);
+  active.content.reset();
+}
+
+void Replay::Impl::SendBlocks(uint32_t index) {
+  const std::unique_ptr<KvFeed>& feed = engines_[index].feed;
+  if (feed != nullptr && feed->Send()) {
+    Push(now_ + options_.network, Event::Kind::kBlocks, index);
+  }
+}
+
 void Replay::Impl::BeginStep(uint32_t index) {
   SimEngine& sim = engines_[index];
   const engine::Step step = sim.engine->BeginStep(now_);
+  SendBlocks(index);
   for (const engine::Event& event : step.events) {
     if (event.kind != engine::Event::Kind::kScheduled) continue;
     Active* const active = Find(event.id);
@@ -406,10 +495,11 @@ void Replay::Impl::EndStep(uint32_t index) {
       if (active->job.is_streamed)
         Push(now_ + options_.network, Event::Kind::kFirst, index, event.id);
     } else if (event.kind == engine::Event::Kind::kFinished) {
-      active->is_in_engine = false;
+      Left(*active);
       Push(now_ + options_.network, Event::Kind::kEnd, index, event.id);
     }
   }
+  SendBlocks(index);
   if (sim.engine->HasWork()) BeginStep(index);
 }
 
@@ -441,7 +531,7 @@ void Replay::Impl::End(uint64_t id) {
 
 void Replay::Impl::TryFailed(uint32_t index, director::TryFailure failure) {
   Active& active = actives_[index];
-  active.is_in_engine = false;
+  Left(active);
   if (!active.has_begun && active.flight->OnTryFailed(failure, now_)) {
     ++totals_.decisions;
     active.generation += 2;  // nothing that is on its way from the first engine concerns it now
@@ -530,6 +620,7 @@ void Replay::Impl::Fail(uint32_t index) {
   ++sim.life;  // the step that is under way never ends
   if (sim.engine->in_step()) (void)sim.engine->EndStep();
   sim.engine->Reset();
+  if (sim.feed != nullptr) sim.feed->Restart();
   sim.is_stepping = false;
   for (uint32_t i = 0; i < actives_.size(); ++i) {
     Active& active = actives_[i];

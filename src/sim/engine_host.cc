@@ -14,7 +14,7 @@ constexpr Duration kMaxLag = milliseconds(20);
 }  // namespace
 
 EngineHost::EngineHost(net::LoopPool& loops, size_t home, std::unique_ptr<engine::Engine> engine,
-                       EngineMetrics& metrics, double speed, std::unique_ptr<KvLog> log)
+                       EngineMetrics& metrics, double speed, std::unique_ptr<engine::KvLog> log)
     : loops_(loops),
       home_(home),
       loop_(loops.at(home)),

@@ -16,8 +16,9 @@
 #include "core/result.h"
 #include "core/time.h"
 #include "engine/engine.h"
+#include "engine/kv_log.h"
 #include "net/loop.h"
-#include "sim/kv_log.h"
+#include "sim/kv_publisher.h"
 #include "sim/metrics.h"
 
 namespace penstock::sim {
@@ -40,8 +41,8 @@ struct Delta {
 struct Submission {
   engine::Request request;
   Time arrival{};
-  uint32_t max_tokens = 0;                   // as asked for; 0: not given
-  std::shared_ptr<const KvContent> content;  // null: events are not published
+  uint32_t max_tokens = 0;                           // as asked for; 0: not given
+  std::shared_ptr<const engine::KvContent> content;  // null: events are not published
 };
 
 class EngineHost {
@@ -49,7 +50,7 @@ class EngineHost {
   // `speed` above 1 makes steps shorter than the profile says. `log` is the engine's listener, or
   // null.
   EngineHost(net::LoopPool& loops, size_t home, std::unique_ptr<engine::Engine> engine,
-             EngineMetrics& metrics, double speed, std::unique_ptr<KvLog> log);
+             EngineMetrics& metrics, double speed, std::unique_ptr<engine::KvLog> log);
   // Where batches of events go. REQUIRES: there is a log.
   void SetPublisher(KvPublisher* publisher, size_t engine);
 
@@ -67,7 +68,7 @@ class EngineHost {
   struct Flight {
     uint32_t loop = 0;
     RequestTimes times;
-    std::shared_ptr<const KvContent> content;
+    std::shared_ptr<const engine::KvContent> content;
   };
   // Runs `task` on the home loop: now when this is it.
   template <class Task>
@@ -87,7 +88,7 @@ class EngineHost {
   net::LoopPool& loops_;
   const size_t home_;
   net::Loop& loop_;
-  const std::unique_ptr<KvLog> log_;  // null: events are not published
+  const std::unique_ptr<engine::KvLog> log_;  // null: events are not published
   KvPublisher* publisher_ = nullptr;
   size_t engine_number_ = 0;  // the publisher's
   std::unique_ptr<engine::Engine> engine_;

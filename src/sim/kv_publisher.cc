@@ -204,7 +204,7 @@ class Publisher final : public KvPublisher {
   bool Answer(Line& line, std::string_view who, std::string_view topic, std::string_view number,
               std::string_view batch) {
     std::vector<std::string_view> frames = {who, ""};
-    if (options_.encoding == KvEncoding::kMap) frames.push_back(topic);
+    if (options_.encoding == engine::KvEncoding::kMap) frames.push_back(topic);
     frames.push_back(number);
     frames.push_back(batch);
     return line.replay->Send(frames);

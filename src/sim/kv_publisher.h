@@ -14,18 +14,16 @@
 
 #include "core/result.h"
 #include "core/time.h"
+#include "engine/kv_log.h"
 
 namespace penstock::sim {
-
-// How events are written: as vLLM up to 0.25 and SGLang, or as vLLM since 0.26.
-enum class KvEncoding : uint8_t { kArray, kMap };
 
 struct KvOptions {
   bool is_on = false;
   uint16_t port = 0;  // of the first engine's events, then one up for each; 0: any free ports
   uint16_t replay_port = 0;  // likewise
   bool has_replay = false;
-  KvEncoding encoding = KvEncoding::kMap;
+  engine::KvEncoding encoding = engine::KvEncoding::kMap;
   uint32_t history_batches = 10'000;
   // What goes wrong on the way, of what is published live. History has all of it.
   double loss = 0;             // share of batches that never come

@@ -72,8 +72,8 @@ Plan MakePlan(const Job& job, size_t prompt_index, uint32_t choice, const Voice&
   request.block_hashes =
       engine::HashBlocks(tokens, options.block_size, engine::RootHash(adapter, job.cache_salt));
   if (options.block_listener != nullptr) {
-    plan.content = std::make_shared<KvContent>(
-        KvContent{request.block_hashes, std::move(tokens), std::string(adapter), job.cache_salt});
+    plan.content = std::make_shared<engine::KvContent>(engine::KvContent{
+        request.block_hashes, std::move(tokens), std::string(adapter), job.cache_salt});
   }
   return plan;
 }

@@ -9,7 +9,7 @@
 #include <string_view>
 
 #include "engine/engine.h"
-#include "sim/kv_log.h"
+#include "engine/kv_log.h"
 #include "sim/request.h"
 #include "sim/text.h"
 
@@ -25,7 +25,7 @@ struct Plan {
   std::string text;
   std::vector<uint32_t> ends;  // bytes of text that may be shown once token i is there
   std::string stop_text;       // the stop sequence that ends it, or ""
-  std::shared_ptr<const KvContent> content;  // when it is asked for
+  std::shared_ptr<const engine::KvContent> content;  // when it is asked for
 };
 
 // REQUIRES: `job` comes from ParseJob, so the prompt fits.

@@ -96,9 +96,9 @@ Result<> Fleet::Add(net::LoopPool& loops, const SimOptions& options, uint32_t in
   engine::EngineOptions engine_options = options.profile.Options();
   engine_options.policy = options.policy;
   engine_options.seed = options.seed * kMaxEngines + index;
-  std::unique_ptr<KvLog> log;
+  std::unique_ptr<engine::KvLog> log;
   if (options.kv.is_on) {
-    log = std::make_unique<KvLog>(options.kv.encoding, engine_options.block_size);
+    log = std::make_unique<engine::KvLog>(options.kv.encoding, engine_options.block_size);
     engine_options.block_listener = log.get();
   }
   auto engine = engine::Engine::Create(engine_options);

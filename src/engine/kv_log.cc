@@ -1,12 +1,11 @@
-#include "sim/kv_log.h"
+#include "engine/kv_log.h"
 
 #include <utility>
 
 #include "wire/msgpack.h"
 
-namespace penstock::sim {
+namespace penstock::engine {
 
-using engine::Memory;
 using wire::MsgpackWriter;
 
 void KvLog::Begin(std::shared_ptr<const KvContent> content) {
@@ -137,4 +136,4 @@ void KvLog::AppendStored(const Event& event, std::string* out) const {
   }
 }
 
-}  // namespace penstock::sim
+}  // namespace penstock::engine

@@ -13,9 +13,11 @@
 #include <vector>
 
 #include "engine/block_listener.h"
-#include "sim/kv_publisher.h"
 
-namespace penstock::sim {
+namespace penstock::engine {
+
+// How events are written: as vLLM up to 0.25 and SGLang, or as vLLM since 0.26.
+enum class KvEncoding : uint8_t { kArray, kMap };
 
 // What the blocks of a request will hold: its prompt and its answer.
 struct KvContent {
@@ -25,7 +27,7 @@ struct KvContent {
   std::string salt;     // "": none
 };
 
-class KvLog : public engine::BlockListener {
+class KvLog : public BlockListener {
  public:
   KvLog(KvEncoding encoding, uint32_t block_size) : encoding_(encoding), block_size_(block_size) {}
 
@@ -33,8 +35,8 @@ class KvLog : public engine::BlockListener {
   void Begin(std::shared_ptr<const KvContent> content);
   void End(const KvContent& content);
 
-  void OnStored(uint64_t hash, engine::Memory memory) override;
-  void OnRemoved(uint64_t hash, engine::Memory memory) override;
+  void OnStored(uint64_t hash, Memory memory) override;
+  void OnRemoved(uint64_t hash, Memory memory) override;
   // All blocks were removed at once; what is told of single ones before is left out.
   void OnCleared();
 
@@ -46,7 +48,7 @@ class KvLog : public engine::BlockListener {
   struct Event {
     enum class Type : uint8_t { kStored, kRemoved, kCleared };
     Type type;
-    engine::Memory memory;
+    Memory memory;
     std::vector<uint64_t> hashes;
     std::shared_ptr<const KvContent> content;  // kStored in the GPU's memory
     uint32_t first = 0;                        // block of the content
@@ -57,7 +59,7 @@ class KvLog : public engine::BlockListener {
     uint32_t users;
   };
   // The one that is open, if it is such and goes on.
-  Event& Open(Event::Type type, engine::Memory memory);
+  Event& Open(Event::Type type, Memory memory);
   void Append(const Event& event, std::string* out) const;
   void AppendStored(const Event& event, std::string* out) const;
 
@@ -67,4 +69,4 @@ class KvLog : public engine::BlockListener {
   std::vector<Event> events_;
 };
 
-}  // namespace penstock::sim
+}  // namespace penstock::engine
