@@ -1,8 +1,6 @@
 """Records what vLLM makes of the messages and tools of chat requests before a template sees them.
 
-  tools/peers/vllm install
-  PEERS=${PENSTOCK_PEERS:-$HOME/.cache/penstock/peers}
-  $PEERS/vllm/venv/bin/python tests/conformance/record_chat_messages.py > tests/conformance/chat_messages.json
+  $(tools/peers/vllm install) tests/conformance/record_chat_messages.py > tests/conformance/chat_messages.json
 """
 
 import json
