@@ -9,6 +9,7 @@
 #include <boost/unordered/unordered_flat_map.hpp>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <unordered_map>
 #include <vector>
@@ -78,9 +79,10 @@ class HolderBlocks {
     if (table_.empty()) return kNone;
     const uint64_t mixed = Mix(hash, group);
     for (size_t i = Home(mixed);; i = i + 1 == table_.size() ? 0 : i + 1) {
+      i = NextLike(i, static_cast<uint32_t>(mixed & kTagMask));
       const uint32_t value = table_[i];
       if (value == 0) return kNone;
-      if (value == kTombstone || value >> kIndexBits != (mixed & kTagMask)) continue;
+      if (value == kTombstone) continue;
       const uint32_t block = (value & kIndexMask) - 2;
       const Page& there = page(PageOf(block));
       if (there.hashes[NumberOf(block)] == hash && there.group == group && accept(block)) {
@@ -131,6 +133,27 @@ class HolderBlocks {
   }
   size_t Home(uint64_t mixed) const {
     return static_cast<size_t>(static_cast<unsigned __int128>(mixed) * table_.size() >> 64);
+  }
+  // The first slot from `i` on that is free or has this tag (a tombstone's is 0). Four at once: a
+  // table of three quarters makes one look at eight slots to learn that a hash is new.
+  size_t NextLike(size_t i, uint32_t tag) const {
+    typedef uint32_t Four __attribute__((vector_size(16)));
+    const size_t size = table_.size();
+    for (;;) {
+      if (i + 4 > size) {
+        if (table_[i] == 0 || table_[i] >> kIndexBits == tag) return i;
+        i = i + 1 == size ? 0 : i + 1;
+        continue;
+      }
+      Four slots;
+      std::memcpy(&slots, &table_[i], sizeof slots);
+      const auto like = (slots >> kIndexBits == tag) | (slots == 0);
+      uint64_t halves[2];
+      std::memcpy(halves, &like, sizeof halves);
+      if (halves[0] != 0) return i + (static_cast<uint32_t>(halves[0]) == 0 ? 1 : 0);
+      if (halves[1] != 0) return i + (static_cast<uint32_t>(halves[1]) == 0 ? 3 : 2);
+      i = i + 4 == size ? 0 : i + 4;
+    }
   }
   void Put(uint32_t block);
   void Resize(size_t slots);
