@@ -36,7 +36,12 @@ struct EndpointSpec {
   uint16_t port = 0;
   uint16_t metrics_port = 0;  // 0: the same as `port`
   Labels labels;
-  Scheme scheme = Scheme::kHttp;  // no decision rests on it, so that recordings do not hold it
+  // No decision rests on what follows, so that recordings do not hold it.
+  Scheme scheme = Scheme::kHttp;
+  uint16_t rank = 0;  // data-parallel, among those of its host
+  // Where it publishes KV events and keeps their history; 0: where the others do.
+  uint16_t kv_events_port = 0;
+  uint16_t kv_replay_port = 0;
   bool operator==(const EndpointSpec&) const = default;
 };
 
