@@ -222,11 +222,12 @@ class ProfileHandler : public virtual Plugin {
 
 // Where the engines' KV events are to be heard.
 struct KvEventSettings {
-  std::string bind;          // where engines connect to, "tcp://*:5557"; "": nowhere
-  std::string topic_filter;  // beginning of topics that count
-  bool dials = true;         // each engine, at the ports below
-  uint16_t port = 0;         // of the first rank, and one up for each rank
-  uint16_t replay_port = 0;  // likewise; 0: they keep no history
+  std::string bind;            // where engines connect to, "tcp://*:5557"; "": nowhere
+  std::string topic_filter;    // beginning of topics that count there
+  bool dials = true;           // each engine, at the ports below
+  std::string label_selector;  // of those that are listened to, "a=b,c!=d"; "": all
+  uint16_t port = 0;           // of the first rank, and one up for each rank
+  uint16_t replay_port = 0;    // likewise; 0: they keep no history
 };
 
 // What some producer knows as long as somebody listens to the engines for it.
