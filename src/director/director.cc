@@ -384,6 +384,8 @@ void Lane::Record(Flight& flight, const std::shared_ptr<const model::PoolSnapsho
   if (!columns_.prefix.empty()) {
     attempt.matched_blocks = columns_.prefix.front().matched_blocks;
     attempt.hit_blocks = attempt.matched_blocks[column];
+    attempt.match_sources = columns_.prefix.front().sources;
+    attempt.told_blocks = columns_.prefix.front().told_blocks;
     attempt.total_blocks = columns_.prefix.front().total_blocks;
     attempt.block_size_tokens = columns_.prefix.front().block_size_tokens;
   }

@@ -71,6 +71,8 @@ struct EndpointInfo {
   std::string health_reason;        // why it is not healthy, for people
   bool models_known = false;        // false: /v1/models has not been read; serves any model
   std::vector<std::string> models;  // base models and adapters, sorted
+  // Those of them that the engine names as adapters of another one, sorted.
+  std::vector<std::string> adapters;
   std::string models_json;  // elements of the engine's /v1/models "data" array, comma separated
   LoraState lora;
   uint32_t block_size_tokens = 0;  // 0: not reported

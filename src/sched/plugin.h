@@ -66,7 +66,19 @@ struct PrefixKeys {
 
   // Content keys of the first prompt's whole blocks, where its tokens are known; not chained.
   std::vector<uint64_t> content;
-  uint64_t name_space = 0;  // the forest that they stand in
+  uint64_t name_space = 0;      // the forest that they stand in
+  uint32_t content_tokens = 0;  // of the first prompt; 0: not known
+
+  // What the pick left to be settled at the end.
+  struct Expected {
+    uint32_t slot = 0;
+    uint64_t claim = 0;          // kvcache::Claims; 0: none
+    bool is_told = false;        // the engine told what it holds
+    uint32_t cached_tokens = 0;  // of which it will use so many
+    uint32_t most_tokens = 0;    // with what requests on their way there will leave
+    uint32_t engine_block = 0;   // in blocks of so many tokens
+  };
+  Expected expected;
 };
 
 // Token ids of the request's prompts, as its engine will have them.
@@ -230,12 +242,23 @@ struct KvEventSettings {
   uint16_t replay_port = 0;    // likewise; 0: they keep no history
 };
 
+// How far an engine's own counts of cached tokens are from what was expected of it.
+struct DriftView {
+  uint32_t slot = 0;
+  uint64_t answers = 0;  // that were compared
+  double error = 0;      // relative, of the last ones
+  bool differs = false;
+  std::string likely_cause;  // for people; "" while nothing differs
+};
+
 // What some producer knows as long as somebody listens to the engines for it.
 class KnowsCaches {
  public:
   virtual ~KnowsCaches() = default;
   virtual kvcache::ExactCaches& caches() = 0;
   virtual const KvEventSettings& kv_events() const = 0;
+  // Of every endpoint that was compared. From any thread.
+  virtual std::vector<DriftView> drift() const { return {}; }
 };
 
 // Computes data that others need. Only producers that some active plugin needs are run.
