@@ -123,6 +123,7 @@ struct Ended {
 struct PluginStat {
   std::string_view metric;  // a literal; "..._total" counts up, others go both ways
   double value = 0;
+  std::string_view label = {};  // a literal, where the metric tells several things apart
 };
 
 // A request header that a plugin looks at.
@@ -269,6 +270,8 @@ class Producer : public virtual Plugin {
   virtual void SetIndex(DataKey, uint32_t /*index*/) {}
   // Once, at arrival, while the prompt can be read.
   virtual void Prepare(RequestContext&, Time) const {}
+  // Whether Prepare takes milliseconds for a long prompt: it is called beside the loops then.
+  virtual bool PreparesSlowly() const { return false; }
   // At each decision (also before a retry): fills columns for all endpoints of the snapshot.
   virtual void Produce(const RequestContext&, model::EndpointColumns&) const {}
   // Not null: it is to be told of KV events.
