@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <iostream>
 
+#include "kvcache/exact_caches.h"
 #include "kvcache/prefix_index.h"
 #include "plugins/builtin.h"
 #include "sched/config_loader.h"
@@ -136,6 +137,53 @@ BENCHMARK_CAPTURE(BM_Plugin, label_selector, "label-selector-filter",
 BENCHMARK_CAPTURE(BM_Plugin, lora_affinity, "lora-affinity-scorer", "{}");
 BENCHMARK_CAPTURE(BM_Plugin, no_hit_lru, "no-hit-lru-scorer", "{}");
 BENCHMARK_CAPTURE(BM_Plugin, queue, "queue-scorer", "{}");
+
+class NoSink : public kvcache::EventSink {
+ public:
+  void Apply(const kvcache::KvEvent&) override {}
+  void Clear() override {}
+  void MarkGap(Time) override {}
+  bool HasTurnedOver() const override { return false; }
+};
+
+// The match of a prompt of 1,024 blocks at so many endpoints whose engines tell what they hold:
+// each another part of it.
+void BM_PreciseMatch(benchmark::State& state) {
+  const auto size = static_cast<uint32_t>(state.range(0));
+  constexpr size_t kBlocks = 1024;
+  sched::SchedulingSpec spec;
+  spec.plugins = {{"handler", "single-profile-handler", {}},
+                  {"picker", "max-score-picker", {}},
+                  {"precise", "precise-prefix-cache-producer", {}},
+                  {"prefix", "prefix-cache-scorer", {}}};
+  spec.profiles = {{"default", {{"prefix", 1.0}, {"picker", 1.0}}}};
+  Rig rig(spec, size);
+  kvcache::ExactCaches& caches = rig.scheduler->knows_caches()->caches();
+  sched::PrefixKeys& keys = rig.context.prefix_keys.front();
+  keys.content_tokens = kBlocks * 16 + 1;
+  keys.name_space = caches.keys().Namespace("", "");
+  for (size_t i = 0; i < kBlocks; ++i) keys.content.push_back(rig.random.Next());
+  NoSink sink;
+  auto table = std::make_shared<kvcache::SlotTable>();
+  for (uint32_t i = 0; i < size; ++i) {
+    const auto publisher =
+        std::make_shared<kvcache::Publisher>(kvcache::Publisher::Options(), sink);
+    publisher->OnConnected(rig.now);
+    publisher->OnBatch(0, std::string_view("\x92\x01\x90", 3), rig.now);
+    const kvcache::ChainIndex::Slot slot = *caches.index().Join();
+    const size_t held = 1 + rig.random.Below(kBlocks);
+    caches.index().Unpin(caches.index().Store({.slot = slot.index,
+                                               .name_space = keys.name_space,
+                                               .keys = std::span(keys.content).first(held)}));
+    table->entries.push_back({true, slot, publisher});
+  }
+  caches.SetTable(table);
+  for (auto _ : state) {
+    rig.scheduler->FillColumns(rig.context, rig.pool, rig.live, rig.now, &rig.columns);
+  }
+  if (rig.columns.prefix.front().sources.empty()) state.SkipWithError("nobody is known");
+}
+BENCHMARK(BM_PreciseMatch)->Arg(16)->Arg(256);
 
 // Keys of the prompt, once per request.
 void BM_Prepare2kTokens(benchmark::State& state) {

@@ -14,7 +14,7 @@ penstock_module(http DEPS core wire telemetry net)
 penstock_module(grpc DEPS core telemetry net LIBS penstock_proto fmt::fmt nghttp2)
 penstock_module(api DEPS core wire model TEST_LIBS penstock_proto)
 penstock_module(kvcache DEPS core wire model LIBS xxhash)
-penstock_module(tokens DEPS core wire LIBS Boost::json fmt::fmt simdjson::simdjson xxhash pcre2-8 utf8proc
+penstock_module(tokens DEPS core wire model LIBS Boost::json fmt::fmt simdjson::simdjson xxhash pcre2-8 utf8proc
                 sentencepiece TEST_LIBS sentencepiece_train)
 penstock_module(engine DEPS core model config wire LIBS xxhash)
 file(GLOB profiles CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/profiles/*.yaml
@@ -26,7 +26,7 @@ file(GLOB workloads CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/workloads/*.yaml)
 penstock_embed(TARGET penstock_workload NAME workloads FUNCTION penstock::workload::WorkloadFiles
                BASE ${CMAKE_SOURCE_DIR}/workloads FILES ${workloads})
 penstock_module(sched DEPS core model config telemetry kvcache)
-penstock_module(plugins DEPS core model config kvcache sched LIBS xxhash)
+penstock_module(plugins DEPS core model config kvcache tokens sched LIBS xxhash)
 penstock_module(director DEPS core model config telemetry kvcache sched plugins)
 penstock_module(recording DEPS core wire model kvcache workload sched director telemetry LIBS fmt::fmt zstd sodium)
 penstock_module(discovery DEPS core model config wire net director telemetry)
@@ -35,8 +35,8 @@ penstock_module(events DEPS core wire telemetry net kvcache)
 penstock_module(signals DEPS core model wire http net sched director telemetry)
 penstock_module(proxy DEPS core wire telemetry model api http net director intake)
 penstock_module(extproc DEPS core wire telemetry model api net grpc director intake LIBS fmt::fmt)
-penstock_module(sim DEPS core wire telemetry http api engine config LIBS Boost::json)
-penstock_module(admin DEPS core wire telemetry http director LIBS Boost::json)
+penstock_module(sim DEPS core wire telemetry http api model tokens engine config LIBS Boost::json)
+penstock_module(admin DEPS core wire telemetry http kvcache sched director events LIBS Boost::json fmt::fmt)
 file(GLOB console_files CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/console/*)
 penstock_embed(TARGET penstock_admin NAME console FUNCTION penstock::admin::ConsoleFiles
                BASE ${CMAKE_SOURCE_DIR}/console FILES ${console_files})
@@ -55,7 +55,7 @@ set(PENSTOCK_COMMIT "" CACHE STRING "Commit that llm_d_epp_info tells; for build
 set_source_files_properties(${CMAKE_SOURCE_DIR}/src/app/state_metrics.cc PROPERTIES
   COMPILE_DEFINITIONS PENSTOCK_COMMIT="${PENSTOCK_COMMIT}")
 target_link_libraries(penstock_app PUBLIC penstock_proxy penstock_extproc penstock_sim penstock_admin
-  penstock_lab penstock_traffic penstock_recording penstock_discovery penstock_signals penstock_director penstock_plugins
+  penstock_lab penstock_traffic penstock_recording penstock_discovery penstock_signals penstock_events penstock_director penstock_plugins
   penstock_config penstock_tokens CLI11::CLI11 fmt::fmt Threads::Threads)
 add_executable(penstock ${CMAKE_SOURCE_DIR}/src/app/main.cc)
 target_link_libraries(penstock PRIVATE penstock_app)

@@ -3,7 +3,7 @@
 import {Chart} from "./chart.js";
 import {DecisionPanel} from "./decision.js";
 import {Bar, KeyedRows, h, setText} from "./dom.js";
-import {clock, count, percent, plural, seconds} from "./format.js";
+import {ago, bytes, clock, count, percent, plural, seconds} from "./format.js";
 
 const POLL_MS = 1000;
 const TIMEOUT_MS = 5000;
@@ -162,6 +162,52 @@ function showEngines(live) {
   setText(byId("engines-note"), shown);
 }
 
+// --- caches
+
+const STATE_LEVELS = {EXACT: "good", SYNCING: "warn", CONNECTING: "warn", DEGRADED: "warn", STALE: "bad", GONE: "bad"};
+
+const cacheRows = new KeyedRows(byId("cache-rows"), (publisher) => {
+  const number = (label) => h("td", {class: "number", "data-label": label});
+  const row = {
+    detail: h("span", {class: "detail muted"}), state: h("span", {class: "badge"}), gpu: new Bar("c5"),
+    cpu: number("CPU"), storage: number("Storage"), orphans: number("Waiting"), lag: number("Lag"), age: number("Last batch"),
+    gaps: number("Gaps"), missed: number("Missed"), restarts: number("Restarts"),
+  };
+  row.element = h("tr", {},
+    h("th", {scope: "row", class: "who"}, h("span", {}, h("span", {class: "name"}, publisher.endpoint), row.detail)),
+    h("td", {"data-label": "State"}, row.state), h("td", {"data-label": "GPU blocks"}, row.gpu.element),
+    row.cpu, row.storage, row.orphans, row.lag, row.age, row.gaps, row.missed, row.restarts);
+  row.orphans.title = "Stores that wait for the block before them";
+  return row;
+}, (row, publisher) => {
+  setText(row.state, publisher.state);
+  row.state.dataset.level = STATE_LEVELS[publisher.state] ?? "";
+  row.state.title = publisher.why;
+  setText(row.detail, publisher.state === "EXACT" ? "" : publisher.why);
+  const {gpu, cpu, disk, storage} = publisher.blocks;
+  row.gpu.set(publisher.gpu_blocks > 0 ? gpu / publisher.gpu_blocks : 0, count(gpu));
+  setText(row.cpu, count(cpu));
+  setText(row.storage, count(disk + storage));
+  setText(row.orphans, count(publisher.orphans));
+  // Clocks differ by a little.
+  setText(row.lag, seconds(publisher.lag_s === null ? null : Math.max(0, publisher.lag_s)));
+  setText(row.age, publisher.last_batch_age_s === null ? "never" : ago(Math.floor(publisher.last_batch_age_s)));
+  for (const key of ["gaps", "missed", "restarts"]) setText(row[key], count(publisher[key]));
+  row.missed.classList.toggle("is-bad", publisher.missed > 0);
+});
+
+function showCaches(caches) {
+  byId("caches").hidden = byId("caches-link").hidden = caches === null;
+  if (caches === null) return;
+  cacheRows.set(caches.publishers, (publisher) => publisher.endpoint);
+  showEmpty("caches", caches.publishers.length === 0);
+  const parts = [`${count(caches.states.EXACT)} of ${count(caches.publishers_total)} exact`,
+    `index ${bytes(caches.index_bytes)} of ${bytes(caches.index_max_bytes)}`];
+  if (caches.publishers.length < caches.publishers_total) parts.push(`the first ${caches.publishers.length}, others in /debug/kv`);
+  if (caches.unheard > 0) parts.push(`${plural(caches.unheard, "engine")} not listened to, see /debug/kv`);
+  setText(byId("caches-note"), parts.join(" · "));
+}
+
 // --- decisions
 
 const END_WORDS = {
@@ -230,6 +276,7 @@ function show(live) {
   const means = showCharts(live.series);
   showHeader(live, means);
   showEngines(live);
+  showCaches(live.caches);
   showDecisions(live);
   showConnection(live.draining ? "warn" : "good", live.draining ? "draining" : "live");
 }

@@ -136,7 +136,7 @@ function renderProfile(attempt, profile, isNamed) {
     return bar;
   };
   const columns = [
-    ["Cached blocks", (c) => (c.matched_blocks === undefined ? null : `${count(c.matched_blocks)} of ${count(attempt.total_blocks)}`)],
+    ["Cached blocks", (c) => (c.matched_blocks === undefined ? null : `${count(c.matched_blocks)} of ${count(attempt.total_blocks)}${c.match ? ` (${c.match})` : ""}`)],
     ["Queue", (c) => (c.waiting === undefined ? null : count(c.waiting))],
     ["Running", (c) => (c.running === undefined ? null : count(c.running))],
     ["KV use", (c) => (c.kv_usage === undefined ? null : percent(c.kv_usage))],

@@ -23,6 +23,14 @@ export function count(n) {
   return trimmed(n, n >= 10 ? 1 : 2);
 }
 
+export function bytes(n) {
+  if (n === null || n === undefined) return NONE;
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  let unit = 0;
+  for (; n >= 1024 && unit + 1 < units.length; ++unit) n /= 1024;
+  return `${trimmed(n, n >= 100 ? 0 : 1)} ${units[unit]}`;
+}
+
 export function percent(share) {
   return share === null || share === undefined ? NONE : `${Math.round(share * 100)} %`;
 }

@@ -26,6 +26,12 @@ constexpr int kLiveStepSeconds = 2;
 constexpr int kLiveSmoothSeconds = 10;
 constexpr size_t kLiveEndpoints = 256;
 constexpr size_t kLiveDecisions = 25;
+constexpr size_t kMaxPublishers = 1000;
+
+constexpr std::string_view kNoCaches = "no_kv_events";
+constexpr std::string_view kWhyNoCaches =
+    "Nobody listens to KV events: the policy has no plugin that asks for them, such as "
+    "precise-prefix-cache-producer.";
 
 // Only what the page itself brings may run, load or connect; nobody may frame it.
 constexpr std::string_view kPagePolicy =
@@ -115,11 +121,18 @@ void AdminHandler::Handle(Exchange& exchange) {
   constexpr std::string_view kDecision = "/debug/decisions/";
   const http::RequestHead& head = exchange.head();
   const std::string_view path = head.path;
+  if (path == "/debug/kv/match" && head.method == "POST") return HandleMatch(exchange);
   if (head.method != "GET" && head.method != "HEAD") {
     const Header headers[] = {{"content-type", "application/json"}, {"allow", "GET, HEAD"}};
     return exchange.Respond(
         405, headers,
         RenderAdminError(405, "method_not_allowed", "The admin port only answers GET and HEAD."));
+  }
+  if (path == "/debug/kv/match") {
+    const Header headers[] = {{"content-type", "application/json"}, {"allow", "POST"}};
+    return exchange.Respond(405, headers,
+                            RenderAdminError(405, "method_not_allowed",
+                                             "Ask with POST and a body {\"token_ids\": [...]}."));
   }
   if (path == "/metrics") {
     return Respond(exchange, 200, "text/plain; version=0.0.4; charset=utf-8",
@@ -133,10 +146,32 @@ void AdminHandler::Handle(Exchange& exchange) {
   }
   if (path == "/debug/endpoints") return HandleEndpoints(exchange);
   if (path == "/debug/plugins/state") return HandlePluginStates(exchange);
+  if (path == "/debug/kv") return HandleCaches(exchange);
   if (path == "/api/live") return HandleLive(exchange);
   if (HandleFile(exchange)) return;
   RespondError(exchange, 404, "not_found",
-               "There is no such page. See /, /metrics, /debug/decisions and /debug/endpoints.");
+               "There is no such page. See /, /metrics, /debug/decisions, /debug/endpoints and "
+               "/debug/kv.");
+}
+
+void AdminHandler::HandleCaches(Exchange& exchange) {
+  if (shared_.caches.knows == nullptr) return RespondError(exchange, 404, kNoCaches, kWhyNoCaches);
+  const std::string endpoint =
+      PercentDecoded(QueryValue(exchange.head().target, "endpoint").value_or(""));
+  std::string body;
+  wire::JsonWriter json(&body);
+  WriteCaches(shared_.caches, endpoint, kMaxPublishers, &json);
+  RespondJson(exchange, 200, std::move(body));
+}
+
+void AdminHandler::HandleMatch(Exchange& exchange) {
+  if (shared_.caches.knows == nullptr) return RespondError(exchange, 404, kNoCaches, kWhyNoCaches);
+  std::string body;
+  wire::JsonWriter json(&body);
+  if (Result<> ok = WriteMatch(shared_.caches, exchange.body(), &json); !ok) {
+    return RespondError(exchange, 400, "bad_body", ok.error().message);
+  }
+  RespondJson(exchange, 200, std::move(body));
 }
 
 void AdminHandler::HandleReady(Exchange& exchange) {
@@ -229,7 +264,9 @@ void AdminHandler::HandleLive(Exchange& exchange) {
   WriteEndpoints(*pool, shared_.director.fleet().live(), shared_.live, now, kLiveEndpoints, &json);
   json.Field("decisions_total", log.total()).Key("decisions").BeginArray();
   for (const auto& record : log.Latest(kLiveDecisions)) WriteDecisionSummary(*record, &json);
-  json.EndArray().EndObject();
+  json.EndArray().Key("caches");
+  WriteLiveCaches(shared_.caches, kLiveEndpoints, &json);
+  json.EndObject();
   RespondJson(exchange, 200, std::move(body));
 }
 

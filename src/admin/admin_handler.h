@@ -7,10 +7,12 @@
 //   GET /debug/decisions/REQUEST-ID  one decision, explained
 //   GET /debug/endpoints             what is known of every engine
 //   GET /debug/plugins/state         what the plugins hold, as llm-d tells it
+//   GET /debug/kv?endpoint=NAME      who tells of KV caches, how well, and what the index holds
+//   POST /debug/kv/match             which endpoints hold the blocks of {"token_ids": [...]}
 //   GET /api/live                    what the live page polls
 //   GET /                            the live page and its files (console/)
 //
-// Everything is read-only; HEAD works wherever GET does. Errors are {"error": {...}} as JSON.
+// Everything only reads; HEAD works wherever GET does. Errors are {"error": {...}} as JSON.
 //
 // THREADS: loop-bound; what it reads is locked or immutable. COST: /metrics and /debug/* are worked
 // out per request: keep the admin server off the loops that relay traffic.
@@ -21,6 +23,7 @@
 #include <string_view>
 #include <vector>
 
+#include "admin/caches_json.h"
 #include "admin/live_stats.h"
 #include "director/director.h"
 #include "http/server.h"
@@ -37,6 +40,7 @@ struct AdminShared {
   std::string policy;                   // "sticky", or the file that decides
   std::vector<std::string> scheduling;  // Scheduler::Describe()
   std::function<bool()> is_draining;    // from any thread; empty: never
+  HeardCaches caches = {};              // filled before the first request
 };
 
 class AdminHandler : public http::Handler {
@@ -50,6 +54,8 @@ class AdminHandler : public http::Handler {
   void HandleDecision(http::Exchange& exchange, std::string_view request_id);
   void HandleEndpoints(http::Exchange& exchange);
   void HandlePluginStates(http::Exchange& exchange);
+  void HandleCaches(http::Exchange& exchange);
+  void HandleMatch(http::Exchange& exchange);
   void HandleLive(http::Exchange& exchange);
   // False when no file of the console has that path.
   bool HandleFile(http::Exchange& exchange);

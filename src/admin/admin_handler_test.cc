@@ -113,6 +113,14 @@ TEST_F(AdminTest, IsReadyWithAHealthyEngineAndNotWhileDraining) {
   EXPECT_EQ(Ask("/healthz").status, 200);
 }
 
+TEST_F(AdminTest, SaysWhenNobodyListensToKvEvents) {
+  EXPECT_THAT(Text(AskJson("/debug/kv", 404).at("error").at("message")),
+              HasSubstr("precise-prefix-cache-producer"));
+  EXPECT_EQ(Ask("/debug/kv/match", "POST").status, 404);
+  EXPECT_EQ(Ask("/debug/kv/match").status, 405);
+  EXPECT_TRUE(AskJson("/api/live").at("caches").is_null());
+}
+
 TEST_F(AdminTest, ListsDecisionsNewestFirst) {
   for (const char* id : {"a", "b", "c"}) rig.Complete(id);
   const json::value list = AskJson("/debug/decisions?limit=2");

@@ -71,6 +71,10 @@ void WriteCandidate(const Attempt& attempt, size_t i, bool is_picked, JsonWriter
   WriteElement("in_flight_tokens", attempt.in_flight_tokens, i, json);
   WriteElement("uncached_tokens", attempt.uncached_tokens, i, json);
   WriteElement("matched_blocks", attempt.matched_blocks, i, json);
+  if (i < attempt.match_sources.size()) {
+    json->Field("match", director::MatchSourceName(attempt.match_sources[i]));
+    WriteElement("told_blocks", attempt.told_blocks, i, json);
+  }
   json->EndObject();
 }
 

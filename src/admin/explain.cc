@@ -99,11 +99,44 @@ std::string FilterSentence(const sched::ProfileTrace::FilterStep& step, const Po
                      Names(pool, step.after));
 }
 
+// Whether the endpoint's engine itself told what it holds.
+bool IsTold(const Attempt& attempt, size_t column) {
+  return column < attempt.match_sources.size() && column < attempt.told_blocks.size() &&
+         attempt.match_sources[column] != model::MatchSource::kApproximate;
+}
+
+// ", 8 with requests on their way", or "" where those add nothing.
+std::string OnTheWay(const Attempt& attempt, size_t column) {
+  if (!IsTold(attempt, column)) return "";
+  const float all = attempt.matched_blocks[column];
+  if (all <= attempt.told_blocks[column]) return "";
+  return fmt::format(", {:.0f} with requests on their way", all);
+}
+
+// "e0 is believed to hold 80 of the prompt's 85 blocks in its cache (94 %)"
+std::string HoldsHere(const Attempt& attempt, size_t picked) {
+  const std::string& name = attempt.pool->endpoints[picked].spec.name;
+  const std::string blocks = Count(attempt.total_blocks, "block");
+  if (!IsTold(attempt, picked)) {
+    const float here = attempt.matched_blocks[picked];
+    if (here <= 0)
+      return fmt::format("{} is not known to hold any of the prompt's {}", name, blocks);
+    return fmt::format("{} is believed to hold {:.0f} of the prompt's {} in its cache ({})", name,
+                       here, blocks, Percent(here, attempt.total_blocks));
+  }
+  const float here = attempt.told_blocks[picked];
+  return fmt::format("{} holds {:.0f} of the prompt's {} in its cache ({}){}, as its engine told{}",
+                     name, here, blocks, Percent(here, attempt.total_blocks),
+                     OnTheWay(attempt, picked),
+                     attempt.match_sources[picked] == model::MatchSource::kExact
+                         ? ""
+                         : ", though something was missed");
+}
+
 void ExplainPrefix(const Attempt& attempt, size_t picked, const Mask& candidates,
                    std::vector<std::string>* out) {
   const PoolSnapshot& pool = *attempt.pool;
   if (attempt.total_blocks == 0 || !Fits(attempt.matched_blocks, pool)) return;
-  const float here = attempt.matched_blocks[picked];
   float best_other = 0;
   size_t best = pool.endpoints.size();
   candidates.ForEach([&](size_t i) {
@@ -111,13 +144,7 @@ void ExplainPrefix(const Attempt& attempt, size_t picked, const Mask& candidates
     best_other = attempt.matched_blocks[i];
     best = i;
   });
-  std::string text =
-      here > 0
-          ? fmt::format("{} is believed to hold {:.0f} of the prompt's {} in its cache ({})",
-                        pool.endpoints[picked].spec.name, here,
-                        Count(attempt.total_blocks, "block"), Percent(here, attempt.total_blocks))
-          : fmt::format("{} is not known to hold any of the prompt's {}",
-                        pool.endpoints[picked].spec.name, Count(attempt.total_blocks, "block"));
+  std::string text = HoldsHere(attempt, picked);
   if (best < pool.endpoints.size()) {
     text += best_other > 0 ? fmt::format("; the best of the others, {}, {:.0f}",
                                          pool.endpoints[best].spec.name, best_other)
@@ -137,11 +164,18 @@ std::string ScoreTerms(const sched::ProfileTrace& profile, size_t column) {
   return text;
 }
 
-// "holds 31 of 32 prompt blocks", or "" when nothing is known.
+// "holds 31 of 32 prompt blocks", "exact: holds 31 of 32 prompt blocks", or "" when nothing is
+// known.
 std::string Holding(const Attempt& attempt, size_t column) {
   if (attempt.total_blocks == 0 || !Fits(attempt.matched_blocks, *attempt.pool)) return "";
-  return fmt::format("holds {:.0f} of {}", attempt.matched_blocks[column],
-                     Count(attempt.total_blocks, "prompt block"));
+  const bool is_told = IsTold(attempt, column);
+  const std::string how =
+      attempt.match_sources.empty()
+          ? ""
+          : fmt::format("{}: ", director::MatchSourceName(attempt.match_sources[column]));
+  return fmt::format("{}holds {:.0f} of {}{}", how,
+                     is_told ? attempt.told_blocks[column] : attempt.matched_blocks[column],
+                     Count(attempt.total_blocks, "prompt block"), OnTheWay(attempt, column));
 }
 
 // What a type of scorer prefers, and the column that it reads.
@@ -198,7 +232,7 @@ std::string Amount(const Preference& preference, const Attempt& attempt, size_t 
 
 // Why a scorer of this type liked the endpoint: "shortest queue (2)".
 std::string Liked(const sched::ProfileTrace::ScoreStep& step, const Attempt& attempt, size_t i) {
-  if (step.type == "prefix-cache-scorer") {
+  if (step.type == "prefix-cache-scorer" || step.type == "precise-prefix-cache-scorer") {
     const std::string holding = Holding(attempt, i);
     if (!holding.empty()) return holding;
   }

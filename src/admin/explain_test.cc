@@ -35,6 +35,26 @@ TEST(Explain, TellsTheWholeStoryInOrder) {
                           "The engine found 5,000 of 5,210 input tokens in its cache (96 %)."));
 }
 
+TEST(Explain, SaysWhoToldOfTheMatch) {
+  using model::MatchSource;
+  Rig rig(3);
+  rig.scheduler->scores = {0.9F, 0.5F};
+  rig.scheduler->matched = {80, 3, 0};
+  rig.scheduler->told_blocks = {80, 0, 0};
+  rig.scheduler->match_sources = {MatchSource::kExact, MatchSource::kApproximate,
+                                  MatchSource::kDegraded};
+  EXPECT_THAT(Explain(*rig.Complete("exact")),
+              Contains("e0 holds 80 of the prompt's 85 blocks in its cache (94 %), as its engine "
+                       "told; the best of the others, e1, 3."));
+  rig.scheduler->told_blocks = {20, 0, 0};
+  rig.scheduler->match_sources[0] = MatchSource::kDegraded;
+  EXPECT_THAT(
+      Explain(*rig.Complete("degraded")),
+      Contains("e0 holds 20 of the prompt's 85 blocks in its cache (24 %), 80 with requests "
+               "on their way, as its engine told, though something was missed; the best of "
+               "the others, e1, 3."));
+}
+
 TEST(Explain, ATieAndADrawAreCalledWhatTheyAre) {
   Rig rig(3);
   rig.scheduler->scores = {0.5F, 0.5F, 0.1F};
@@ -130,6 +150,11 @@ TEST(ExplainBriefly, TheScorerThatDecidedIsNamedInPlainWords) {
   rig.scheduler->scorer_type = "prefix-cache-scorer";
   rig.scheduler->matched = {31, 0};
   EXPECT_EQ(Briefly(rig, "prefix"), "holds 31 of 85 prompt blocks");
+  rig.scheduler->told_blocks = {31, 0};
+  rig.scheduler->match_sources = {model::MatchSource::kExact, model::MatchSource::kApproximate};
+  EXPECT_EQ(Briefly(rig, "exact"), "exact: holds 31 of 85 prompt blocks");
+  rig.scheduler->match_sources[0] = model::MatchSource::kApproximate;
+  EXPECT_EQ(Briefly(rig, "approximate"), "approximate: holds 31 of 85 prompt blocks");
   rig.scheduler->scorer_type = "session-affinity-scorer";
   EXPECT_EQ(Briefly(rig, "session"), "the session is bound to it");
   rig.fleet.ScrapeFailed(1, "timeout", Time());

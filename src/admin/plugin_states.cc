@@ -83,7 +83,13 @@ void WritePluginStates(director::Director& director, std::chrono::nanoseconds un
     }
     json->Key("state").BeginObject();
     if (is_ledger) WriteLedger(director.fleet(), json);
-    for (const sched::PluginStat& stat : stats) json->Field(stat.metric, stat.value);
+    for (const sched::PluginStat& stat : stats) {
+      if (stat.label.empty()) {
+        json->Field(stat.metric, stat.value);
+      } else {
+        json->Field(std::string(stat.metric) + "." + std::string(stat.label), stat.value);
+      }
+    }
     if (plugin->MaxBytes() > 0) json->Field("maxBytes", plugin->MaxBytes());
     json->EndObject().EndObject();
   }

@@ -29,6 +29,8 @@ class ToldScheduler : public sched::Scheduler {
     columns->prefix.resize(1);
     columns->prefix[0].matched_blocks = matched;
     columns->prefix[0].matched_blocks.resize(pool.endpoints.size());
+    columns->prefix[0].sources = match_sources;
+    columns->prefix[0].told_blocks = told_blocks;
     columns->prefix[0].total_blocks = 85;
     columns->prefix[0].block_size_tokens = 64;
   }
@@ -82,7 +84,8 @@ class ToldScheduler : public sched::Scheduler {
 
   std::vector<const sched::Plugin*> plugins;
   std::vector<bool> keep;
-  std::vector<float> scores, other_scores, matched, in_flight_tokens;
+  std::vector<float> scores, other_scores, matched, told_blocks, in_flight_tokens;
+  std::vector<model::MatchSource> match_sources;
   std::string_view filter_type, why_all_pass, scorer_type, picker_type;
   uint32_t pick = 0;
   bool drain = false;

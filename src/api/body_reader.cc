@@ -65,11 +65,59 @@ std::unexpected<ApiError> Refuse(std::string_view code, std::string message,
   return std::unexpected(ApiError{.code = code, .message = std::move(message), .param = param});
 }
 
+// Fields that an engine makes token ids of, of which the JSON itself is kept, and who takes them.
+constexpr uint8_t kOfChats = 1;
+constexpr uint8_t kOfCompletions = 2;
+constexpr uint8_t kOfTokenize = 4;
+constexpr struct {
+  std::string_view name;
+  std::string_view model::PromptSource::*field;
+  uint8_t of;
+} kSourceFields[] = {
+    {"messages", &model::PromptSource::messages, kOfChats | kOfTokenize},
+    {"tools", &model::PromptSource::tools, kOfChats | kOfTokenize},
+    {"documents", &model::PromptSource::documents, kOfChats},
+    {"chat_template", &model::PromptSource::chat_template, kOfChats | kOfTokenize},
+    {"chat_template_kwargs", &model::PromptSource::chat_template_kwargs, kOfChats | kOfTokenize},
+    {"add_generation_prompt", &model::PromptSource::add_generation_prompt, kOfChats | kOfTokenize},
+    {"continue_final_message", &model::PromptSource::continue_final_message,
+     kOfChats | kOfTokenize},
+    {"reasoning_effort", &model::PromptSource::reasoning_effort, kOfChats},
+    {"add_special_tokens", &model::PromptSource::add_special_tokens,
+     kOfChats | kOfCompletions | kOfTokenize},
+    {"truncate_prompt_tokens", &model::PromptSource::truncate_prompt_tokens,
+     kOfChats | kOfCompletions},
+    {"prompt_embeds", &model::PromptSource::prompt_embeds, kOfCompletions},
+};
+
+uint8_t SourceOf(Api api) {
+  switch (api) {
+    case Api::kChatCompletions:
+    case Api::kChatRender:
+      return kOfChats;
+    case Api::kCompletions:
+    case Api::kCompletionRender:
+      return kOfCompletions;
+    case Api::kTokenize:
+      return kOfTokenize;
+    default:
+      return 0;
+  }
+}
+
+// Media beside the prompt, in requests of token ids.
+bool HoldsMedia(Api api, std::string_view key) {
+  if (api == Api::kVllmGenerate) return key == "content_parts";
+  return api == Api::kSglangGenerate && (key == "image_data" || key == "video_data" ||
+                                         key == "audio_data" || key == "input_embeds");
+}
+
 }  // namespace
 
 struct BodyReader::Impl {
   Api api = Api::kOther;
   Rules rules;
+  uint8_t takes_from = 0;  // whose fields of kSourceFields count
   model::Request* request = nullptr;
   BodyEdits* edits = nullptr;
   std::string_view body;  // the JSON text
@@ -95,6 +143,7 @@ struct BodyReader::Impl {
   bool ReadNested(bool (Impl::*read)(std::string_view, JsonScanner&), size_t level,
                   JsonScanner& json);
   bool ReadField(std::string_view key, JsonScanner& json);
+  bool ReadKnownField(std::string_view key, JsonScanner& json);
   bool ReadSamplingField(std::string_view key, JsonScanner& json);
   bool SkipField(std::string_view, JsonScanner& json) { return json.Skip(); }
   bool ReadModel(JsonScanner& json);
@@ -160,6 +209,7 @@ std::expected<void, ApiError> BodyReader::Impl::ReadVertex(std::string_view mess
   if (api == Api::kOther) {
     api = request->api = ApiOfText(place->data);
     rules = RulesOf(api);
+    takes_from = SourceOf(api);
   }
   auto read = ReadText(place->data);
   if (!read) return read;
@@ -191,6 +241,7 @@ void BodyReader::Impl::Start(Api of, size_t body_bytes, model::Request* into,
                              BodyEdits* edits_into) {
   api = of;
   rules = RulesOf(of);
+  takes_from = SourceOf(of);
   request = into;
   edits = edits_into;
   edits->Clear();
@@ -208,11 +259,14 @@ void BodyReader::Impl::Start(Api of, size_t body_bytes, model::Request* into,
   into->extra_tokens = 0;
   into->body_bytes = body_bytes;
   into->prompt = {};
+  into->source = {};
 }
 
 void BodyReader::Impl::Finish() {
   if (!rules.has_prompt) return;
   if (rules.has_sampling) marks.Apply(&prompt, 0);
+  request->source.holds_ids = prompt.holds_ids();
+  request->source.has_media = request->source.has_media || prompt.has_media();
   request->prompt = prompt.Finish();
   request->extra_tokens = prompt.extra_tokens();
   request->max_output_tokens = max_completion_tokens != 0 ? max_completion_tokens
@@ -271,6 +325,25 @@ std::string_view BodyReader::Impl::KeyText(const JsonString& key, std::string* b
 }
 
 bool BodyReader::Impl::ReadField(std::string_view key, JsonScanner& json) {
+  if (takes_from == 0 && !rules.has_sampling) return ReadKnownField(key, json);
+  if (HoldsMedia(api, key)) {
+    request->source.has_media = json.Peek() != Kind::kNull;
+    return json.Skip();
+  }
+  for (const auto& [name, field, of] : kSourceFields) {
+    if (key != name || (of & takes_from) == 0) continue;
+    const bool is_null = json.Peek() == Kind::kNull;
+    const char* const begin = json.position();
+    if (!ReadKnownField(key, json)) return false;
+    request->source.*field =
+        is_null ? std::string_view()
+                : std::string_view(begin, static_cast<size_t>(json.position() - begin));
+    return true;
+  }
+  return ReadKnownField(key, json);
+}
+
+bool BodyReader::Impl::ReadKnownField(std::string_view key, JsonScanner& json) {
   if (key == "model") return ReadModel(json);
   if (rules.is_passed) return json.Skip();
   if (key == "stream") return ReadStream(json);

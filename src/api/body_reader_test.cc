@@ -57,6 +57,69 @@ TEST(BodyReader, ReadsChat) {
   EXPECT_TRUE(outcome.splices.empty());
 }
 
+TEST(BodyReader, KeepsTheJsonThatTokensAreMadeOf) {
+  BodyReader reader;
+  model::Request request;
+  std::vector<Splice> splices;
+  const std::string body = R"({"model": "m", "messages": [1], "messages": [ {"role": "user"} ],
+    "tools": null, "add_generation\u005fprompt": false , "chat_template_kwargs": {"a": [1, "]"]},
+    "reasoning_effort": "low", "truncate_prompt_tokens": -1, "prompt_embeds": "x"})";
+  const std::string good = R"({"model": "m", "messages": [ {"role": "user"} ],
+    "tools": null, "add_generation\u005fprompt": false , "chat_template_kwargs": {"a": [1, "]"]},
+    "reasoning_effort": "low", "truncate_prompt_tokens": -1, "prompt_embeds": "x"})";
+  EXPECT_FALSE(reader.Read(Api::kChatCompletions, body, &request, &splices));
+  ASSERT_TRUE(reader.Read(Api::kChatCompletions, good, &request, &splices));
+  EXPECT_EQ(request.source.messages, R"([ {"role": "user"} ])");
+  EXPECT_EQ(request.source.tools, "");
+  EXPECT_EQ(request.source.add_generation_prompt, "false");
+  EXPECT_EQ(request.source.chat_template_kwargs, R"({"a": [1, "]"]})");
+  EXPECT_EQ(request.source.reasoning_effort, "\"low\"");
+  EXPECT_EQ(request.source.truncate_prompt_tokens, "-1");
+  EXPECT_EQ(request.source.prompt_embeds, "");
+  const std::string tokenize = R"({"messages": [], "reasoning_effort": "low", "documents": [1]})";
+  ASSERT_TRUE(reader.Read(Api::kTokenize, tokenize, &request, &splices));
+  EXPECT_EQ(request.source.messages, "[]");
+  EXPECT_EQ(request.source.reasoning_effort, "");
+  EXPECT_EQ(request.source.documents, "");
+  const std::string other = R"({"model": "m", "max_tokens": 1, "messages": [{"role": "user"}]})";
+  ASSERT_TRUE(reader.Read(Api::kMessages, other, &request, &splices));
+  EXPECT_EQ(request.source.messages, "");
+}
+
+TEST(BodyReader, TellsIdsAndMedia) {
+  BodyReader reader;
+  const auto source = [&](Api api, const std::string& body) {
+    model::Request request;
+    std::vector<Splice> splices;
+    EXPECT_TRUE(reader.Read(api, body, &request, &splices)) << body;
+    return std::pair(request.source.holds_ids, request.source.has_media);
+  };
+  using Pair = std::pair<bool, bool>;
+  const auto completion = [&](const std::string& fields) {
+    return source(Api::kCompletions, R"({"model": "m", )" + fields + "}");
+  };
+  EXPECT_EQ(completion(R"("prompt": [1, 2])"), Pair(true, false));
+  EXPECT_EQ(completion(R"("prompt": [[1, 2], [3]])"), Pair(true, false));
+  EXPECT_EQ(completion(R"("prompt": ["a"])"), Pair(false, false));
+  EXPECT_EQ(completion(R"("prompt": [1], "prompt_embeds": "x")"), Pair(false, false));
+  EXPECT_EQ(source(Api::kVllmGenerate, R"({"token_ids": [1, 2]})"), Pair(true, false));
+  EXPECT_EQ(source(Api::kVllmGenerate, R"({"token_ids": [1], "content_parts": [{}]})"),
+            Pair(true, true));
+  EXPECT_EQ(source(Api::kVllmGenerate,
+                   R"({"token_ids": [1, 2], "features": {"mm_hashes": {"image": ["h"]},
+                       "mm_placeholders": {"image": [{"offset": 1, "length": 1}]}}})"),
+            Pair(true, true));
+  EXPECT_EQ(source(Api::kSglangGenerate, R"({"input_ids": [1, 2]})"), Pair(true, false));
+  EXPECT_EQ(source(Api::kSglangGenerate, R"({"input_ids": [1], "image_data": ["u"]})"),
+            Pair(true, true));
+  EXPECT_EQ(source(Api::kSglangGenerate, R"({"input_ids": [1], "image_data": null})"),
+            Pair(true, false));
+  EXPECT_EQ(source(Api::kSglangGenerate, R"({"text": "a"})"), Pair(false, false));
+  EXPECT_EQ(source(Api::kChatCompletions, R"({"model": "m", "messages": [{"role": "user",
+                    "content": [{"type": "image_url", "image_url": {"url": "u"}}]}]})"),
+            Pair(false, true));
+}
+
 TEST(BodyReader, TakesStringsWithoutEscapesFromTheBody) {
   const std::string body = R"({"model":"m","prompt":"no escapes in here"})";
   BodyReader reader;

@@ -73,6 +73,7 @@ void PromptReader::Reset() {
     section.messages = 0;
     section.present = false;
     section.holds_ids = false;
+    section.has_media = false;
   }
   ids_.clear();
   section_ = nullptr;
@@ -91,6 +92,7 @@ void PromptReader::Open(std::string_view name, size_t section) {
   section_->messages = 0;
   section_->present = true;
   section_->holds_ids = false;
+  section_->has_media = false;
   ids_.clear();
   field_ = name;
   index_.reset();
@@ -237,6 +239,7 @@ bool PromptReader::ReadBlock(JsonScanner& json) {
 bool PromptReader::ReadMedia(Media media, JsonScanner& json) {
   const Kind kind = json.Peek();
   if (kind != Kind::kString && kind != Kind::kObject) return json.Skip();
+  section_->has_media = true;
   section_->extra_tokens += media == Media::kImage   ? kImageTokens
                             : media == Media::kVideo ? kVideoTokens
                                                      : kAudioTokens;
@@ -367,6 +370,7 @@ uint64_t PromptReader::CoverTokens(size_t section, uint64_t offset, uint64_t len
   const XXH128_hash_t bits = XXH3_128bits(hash.data(), hash.size());
   std::array<uint32_t, 4> words;
   std::memcpy(words.data(), &bits, sizeof(words));
+  sections_[section].has_media = true;
   uint64_t at = offset;
   for (size_t i = offset / kIdsPerPart; i < parts.size(); ++i) {  // all but the last are full
     const uint64_t begin = i * kIdsPerPart;
@@ -402,6 +406,17 @@ uint32_t PromptReader::present() const {
   for (size_t i = 0; i < kSections; ++i) bits |= uint32_t{sections_[i].present} << i;
   return bits;
 }
+
+bool PromptReader::holds_ids() const {
+  bool holds_some = false;
+  for (const Section& section : sections_) {
+    if (!section.holds_ids && !section.parts.empty()) return false;
+    holds_some = holds_some || section.holds_ids;
+  }
+  return holds_some;
+}
+
+bool PromptReader::has_media() const { return std::ranges::any_of(sections_, &Section::has_media); }
 
 std::span<const model::PromptPart> PromptReader::Finish() {
   std::vector<model::PromptPart>& all = sections_[0].parts;

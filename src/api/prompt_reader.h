@@ -73,6 +73,10 @@ class PromptReader {
   // The sections one behind the other. Nothing can be read after it until Reset.
   std::span<const model::PromptPart> Finish();
   uint64_t extra_tokens() const { return extra_tokens_; }
+  // Whether all of the prompt is token ids; whether images, audio or video are part of it. Both
+  // before Finish.
+  bool holds_ids() const;
+  bool has_media() const;
 
   // The text of a string, valid until Reset.
   std::string_view Text(const wire::JsonString& string);
@@ -84,6 +88,7 @@ class PromptReader {
     size_t messages = 0;
     bool present = false;
     bool holds_ids = false;  // its parts are token ids
+    bool has_media = false;
   };
   enum class Media : uint8_t { kImage, kVideo, kAudio };
 

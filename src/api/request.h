@@ -100,13 +100,13 @@ class BodyReader {
   ~BodyReader();
 
   // Reads what came by a route of ParserSet. Fills request->{api, model, stream, max_output_tokens,
-  // cache_salt, extra_tokens, body_bytes, prompt}. request->prompt points into `body` and this
-  // reader's scratch: valid until the next Read. `edits` begins with what must be cut, for only the
-  // router may set it: every kv_transfer_params at the top level, and in sampling_params.extra_args
-  // of token APIs; both of its fields in vLLM's gRPC messages, which name no model.
-  // For kOther and kCountTokens only "model" is read, and kept when it is a string; a body that
-  // does not begin like a JSON object is passed unread. Renders and images compute no KV cache:
-  // they are held to their required fields but have no prompt.
+  // cache_salt, extra_tokens, body_bytes, prompt, source}. request->prompt and source point into
+  // `body` and this reader's scratch: valid until the next Read. `edits` begins with what must be
+  // cut, for only the router may set it: every kv_transfer_params at the top level, and in
+  // sampling_params.extra_args of token APIs; both of its fields in vLLM's gRPC messages, which
+  // name no model. For kOther and kCountTokens only "model" is read, and kept when it is a string;
+  // a body that does not begin like a JSON object is passed unread. Renders and images compute no
+  // KV cache: they are held to their required fields but have no prompt.
   //
   // Errors (400), with the code: invalid_utf8 and invalid_json (with the byte offset),
   // nesting_too_deep, invalid_value (a model's name above 1024 bytes), invalid_type (names field,

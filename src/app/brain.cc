@@ -62,6 +62,13 @@ Result<std::unique_ptr<recording::Recorder>> OpenRecorder(const config::ServeCon
                                                           const ChosenScheduler& chosen,
                                                           const signals::EngineTable& engines) {
   if (config.recording.file.empty()) return nullptr;
+  if (chosen.scheduler->knows_caches() != nullptr) {
+    return Fail(
+        Code::kInvalidArgument,
+        "recording.file: decisions by precise-prefix-cache-producer rest on KV events, which "
+        "a recording does not hold; use approx-prefix-cache-producer to record, or leave "
+        "recording.file out");
+  }
   recording::RecorderOptions options;
   options.path = config.recording.file;
   options.max_bytes = config.recording.max_bytes;
@@ -156,7 +163,9 @@ Brain::Brain(const config::ServeConfig& config, ChosenScheduler chosen, const Br
                     PENSTOCK_VERSION,
                     policy_,
                     director_.scheduler().Describe(),
-                    [this] { return is_draining(); }},
+                    [this] { return is_draining(); },
+                    {}},
+      kv_metrics_(registry_, admin_shared_.caches),
       connections_per_loop_(ConnectionsPerLoop(RaiseDescriptorLimit(), LoopsOf(config_),
                                                config_.limits.max_connections)),
       loops_(LoopsOf(config_)),
@@ -173,6 +182,7 @@ void Brain::Stop() {
   scraper_.reset();
   admin_loops_.StopAndJoin();
   loops_.StopAndJoin();
+  kv_events_.reset();
 }
 
 Result<std::unique_ptr<Brain>> Brain::Create(const config::ServeConfig& config,
@@ -211,6 +221,19 @@ Result<> Brain::OpenAdmin() {
   return {};
 }
 
+Result<> Brain::ListenToEngines() {
+  sched::KnowsCaches* const knows = director_.scheduler().knows_caches();
+  if (knows == nullptr) return {};
+  auto started = KvEvents::Start(*knows, fleet_);
+  if (!started) return std::unexpected(started.error());
+  kv_events_ = std::move(*started);
+  admin_shared_.caches = kv_events_->heard();
+  const auto follow = [this] { admin_loops_.at(0).Post([this] { kv_events_->Follow(); }); };
+  fleet_.OnChange(follow);
+  follow();  // what changed meanwhile
+  return {};
+}
+
 void Brain::StartTicking() {
   net::Loop& loop = admin_loops_.at(0);
   tick_ = std::make_unique<net::Timer>(loop, [this, &loop] {
@@ -227,6 +250,7 @@ Result<> Brain::Open(const std::function<Result<>()>& open_front) {
   if (!discovered) return std::unexpected(discovered.error());
   discovery_ = std::move(*discovered);
   if (Result<> opened = open_front(); !opened) return opened;
+  if (Result<> listening = ListenToEngines(); !listening) return listening;
   if (Result<> opened = OpenAdmin(); !opened) return opened;
   scraper_ = std::make_unique<signals::Scraper>(
       fleet_, registry_, ScraperOptionsOf(config_, options_.signals, engine_tls_, engines_));
@@ -258,6 +282,7 @@ std::vector<std::string> Brain::Summary() const {
                 "(ulimit -Hn)",
                 config_.limits.max_connections)
           : ""));
+  if (kv_events_ != nullptr) lines.push_back(kv_events_->Describe());
   if (recorder_ != nullptr) {
     lines.push_back(fmt::format("recording: {}, {:.0f} MiB at most, and 80 MiB of memory",
                                 config_.recording.file,

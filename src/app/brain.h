@@ -16,6 +16,8 @@
 #include "admin/admin_handler.h"
 #include "admin/live_stats.h"
 #include "app/engine_tls.h"
+#include "app/kv_events.h"
+#include "app/kv_metrics.h"
 #include "app/plugin_times.h"
 #include "app/scheduling.h"
 #include "app/state_metrics.h"
@@ -93,6 +95,7 @@ class Brain {
         EngineTls engine_tls, std::unique_ptr<recording::Recorder> recorder,
         std::function<NamedStats()> front_stats);
   Result<> OpenAdmin();
+  Result<> ListenToEngines();
   void StartTicking();
   NamedStats ServerStats() const;
 
@@ -115,6 +118,8 @@ class Brain {
   intake::RequestMetrics metrics_;
   StateMetrics state_;
   admin::AdminShared admin_shared_;
+  KvMetrics kv_metrics_;
+  std::unique_ptr<KvEvents> kv_events_;  // null: no plugin asks for them
   const size_t connections_per_loop_;
   net::LoopPool loops_;        // traffic
   net::LoopPool admin_loops_;  // looking must not disturb serving; also what happens once a second

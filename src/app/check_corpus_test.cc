@@ -26,7 +26,6 @@ using ::testing::SizeIs;
 
 constexpr std::string_view kFolder = "tests/data/llm-d-configs/";
 constexpr std::string_view kDisagg = "prefill/decode disaggregation, which this version does not";
-constexpr std::string_view kEvents = "KV events, which this version does not have";
 constexpr std::string_view kFlow = "flow control, which this version does not have";
 constexpr std::string_view kRender = "vllm: the render back end is not available yet";
 constexpr std::string_view kAttribute = "wants the attribute 'custom.queue_depth', which no";
@@ -40,7 +39,7 @@ const Outcomes& Expected() {
        {"batching of request bursts, which this version does not have", kRender}},
       {"deploy/epp-estimate-prefix-cache-config.yaml", {}},
       {"deploy/epp-mm-embeddings-cache-config.yaml",
-       {"an encoder cache index, which this version does not have", kEvents, kRender}},
+       {"an encoder cache index, which this version does not have", kRender}},
       {"deploy/pd-epp-config.yaml", {kDisagg}},
       {"deploy/pd-topology-epp-config.yaml",
        {"topology labels from Kubernetes, which this version does not have", kDisagg}},
@@ -48,8 +47,8 @@ const Outcomes& Expected() {
       {"deploy/sim-e-pd-epp-config.yaml", {kDisagg}},
       {"deploy/sim-epp-gpu-config.yaml",
        {"GPU metrics from DCGM, which this version does not have"}},
-      {"deploy/sim-epp-kvcache-config.yaml", {kEvents, kRender}},
-      {"deploy/sim-epp-tokenizer-vllm-http-config.yaml", {kEvents, kRender}},
+      {"deploy/sim-epp-kvcache-config.yaml", {kRender}},
+      {"deploy/sim-epp-tokenizer-vllm-http-config.yaml", {kRender}},
       {"deploy/sim-pd-epp-config.yaml", {kDisagg}},
       {"deploy/soft-reflective-ceiling-epp-config.yaml", {kFlow}},
       {"written/chart-default.yaml", {}},

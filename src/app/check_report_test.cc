@@ -118,8 +118,8 @@ TEST(Errors, AllOfThemAtOnceWithTheirPlaces) {
 - type: queue-scorr
 - type: token-load-scorer
   parameters: {queueTresholdTokens: 5}
-- type: precise-prefix-cache-producer
-  parameters: {kvEventConfig: {}}
+- type: disagg-profile-handler
+  parameters: {profile: {}}
 flowControl: {maxByte: 1}
 )");
   EXPECT_THAT(report.errors,
@@ -127,8 +127,8 @@ flowControl: {maxByte: 1}
                   HasSubstr("e.yaml:9:15: unknown field 'maxByte' in flowControl"),
                   HasSubstr("e.yaml:4:9: unknown plugin type 'queue-scorr'"),
                   HasSubstr("e.yaml:6:16: unknown field 'queueTresholdTokens'"),
-                  HasSubstr("e.yaml:8:16: unknown field 'kvEventConfig'"),
-                  HasSubstr("e.yaml:7:9: plugin type 'precise-prefix-cache-producer' needs")));
+                  HasSubstr("e.yaml:8:16: unknown field 'profile'"),
+                  HasSubstr("e.yaml:7:9: plugin type 'disagg-profile-handler' needs")));
   EXPECT_FALSE(report.explanation);
 }
 

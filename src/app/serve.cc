@@ -93,7 +93,7 @@ void Declare(CLI::App& app, Flags& flags) {
   app.add_option("--config", flags.config_file, "penstock.yaml; flags win over it");
   app.add_option("--engine", flags.engines,
                  "http[s]://HOST:PORT[,name=N][,role=R][,engineType=T][,label.KEY=VALUE]"
-                 "[,metricsPort=P][,ranks=N]; may be repeated");
+                 "[,metricsPort=P][,ranks=N][,kvEventsPort=P][,kvReplayPort=P]; may be repeated");
   for (size_t i = 0; i < std::size(kFields); ++i) {
     app.add_option(kFields[i].flag, flags.values[i], kFields[i].help);
   }

@@ -125,6 +125,7 @@ StateMetrics::StateMetrics(telemetry::Registry& r, StateSources sources)
           "penstock_p2p_sources_named_total",
           "Requests that were told of a peer that has more of their prompt cached.",
           {"plugin_name"})),
+      prefix_(r),
       connections_open_(r.AddGaugeFamily("penstock_http_connections_open",
                                          "Client connections that are open.", {"server"})),
       connections_(r.AddFollowedCounterFamily(
@@ -235,6 +236,8 @@ void StateMetrics::RefreshPlugins() {
         prefix_evictions_.With({plugin.name()}).Follow(stat.value);
       } else if (stat.metric == "p2p_sources_named_total") {
         p2p_sources_.With({plugin.name()}).Follow(stat.value);
+      } else {
+        prefix_.Show(plugin, stat);
       }
     }
   }

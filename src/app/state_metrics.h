@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "app/prefix_metrics.h"
 #include "core/mutex.h"
 #include "core/time.h"
 #include "director/director.h"
@@ -69,6 +70,7 @@ class StateMetrics {
   telemetry::Family<telemetry::Gauge>& prefix_size_;
   telemetry::Family<telemetry::FollowedCounter>& prefix_evictions_;
   telemetry::Family<telemetry::FollowedCounter>& p2p_sources_;
+  PrefixMetrics prefix_;
   telemetry::Family<telemetry::Gauge>& connections_open_;
   telemetry::Family<telemetry::FollowedCounter>& connections_;
   telemetry::Family<telemetry::FollowedCounter>& http_requests_;

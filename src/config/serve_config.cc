@@ -247,7 +247,9 @@ Result<std::vector<model::EndpointSpec>> ToEndpoints(const EngineConfig& engine)
     return std::unexpected(added.error());
   }
   const uint32_t ranks = std::max(engine.ranks, 1u);
-  const uint32_t last_port = std::max<uint32_t>(address->port, engine.metrics_port) + ranks - 1;
+  const uint32_t last_port = std::max<uint32_t>({address->port, engine.metrics_port,
+                                                 engine.kv_events_port, engine.kv_replay_port}) +
+                             ranks - 1;
   if (last_port > 65535) {
     return Fail(Code::kOutOfRange,
                 fmt::format("{} ranks from port {} end above 65535", ranks, last_port - ranks + 1));
@@ -258,9 +260,13 @@ Result<std::vector<model::EndpointSpec>> ToEndpoints(const EngineConfig& engine)
     spec.host = address->host;
     spec.scheme = address->scheme;
     spec.port = static_cast<uint16_t>(address->port + rank);
-    if (engine.metrics_port != 0) {
-      spec.metrics_port = static_cast<uint16_t>(engine.metrics_port + rank);
-    }
+    const auto shifted = [&](uint32_t port) {
+      return static_cast<uint16_t>(port == 0 ? 0 : port + rank);
+    };
+    spec.metrics_port = shifted(engine.metrics_port);
+    spec.kv_events_port = shifted(engine.kv_events_port);
+    spec.kv_replay_port = shifted(engine.kv_replay_port);
+    spec.rank = static_cast<uint16_t>(rank);
     spec.name = engine.name.empty() ? AddressOf(spec.host, spec.port) : engine.name;
     if (ranks > 1 && !engine.name.empty()) spec.name += fmt::format("-rank-{}", rank);
     spec.labels.assign(labels.begin(), labels.end());
@@ -293,7 +299,7 @@ Result<EngineConfig> ParseEngineFlag(std::string_view flag) {
     } else if (settings.Find(key) != nullptr) {
       return Fail(Code::kInvalidArgument, fmt::format("--engine: '{}' is given twice", key));
     } else {
-      AddScalar(settings, key, value, key != "metricsPort" && key != "ranks");
+      AddScalar(settings, key, value, !key.ends_with("Port") && key != "ranks");
     }
   }
   Diagnostics diagnostics{.file = "--engine"};

@@ -25,6 +25,8 @@ struct EngineConfig {
   std::string engine_type;
   uint32_t metrics_port = 0;
   uint32_t ranks = 1;
+  uint32_t kv_events_port = 0;
+  uint32_t kv_replay_port = 0;
 
   template <class V>
   void Describe(V& v) {
@@ -48,6 +50,13 @@ struct EngineConfig {
             {.text = "Data-parallel ranks on consecutive ports, each an endpoint of its own.",
              .min = 1,
              .max = 64});
+    v.Field("kvEventsPort", kv_events_port,
+            {.text = "Port where the engine's first rank publishes KV events; 0 means the port "
+                     "that the scheduling plugin names.",
+             .max = 65535});
+    v.Field("kvReplayPort", kv_replay_port,
+            {.text = "Port where it can be asked for earlier KV events; 0 means the plugin's.",
+             .max = 65535});
   }
 };
 
@@ -297,7 +306,8 @@ Result<HostPort> ParseListen(std::string_view text);
 // The endpoints of one entry: one per rank, with the short forms turned into labels.
 Result<std::vector<model::EndpointSpec>> ToEndpoints(const EngineConfig& engine);
 
-// The --engine flag: URL[,name=N][,role=R][,label.KEY=VALUE][,metricsPort=P][,ranks=N].
+// The --engine flag: URL[,name=N][,role=R][,label.KEY=VALUE][,metricsPort=P][,ranks=N]
+// [,kvEventsPort=P][,kvReplayPort=P].
 Result<EngineConfig> ParseEngineFlag(std::string_view flag);
 
 }  // namespace penstock::config

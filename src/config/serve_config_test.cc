@@ -141,6 +141,13 @@ TEST(ToEndpoints, RanksMustFitTheirPorts) {
   EXPECT_EQ(specs->back().name, "e-rank-5");
   EXPECT_EQ(specs->back().port, 65535);
   EXPECT_EQ(specs->back().metrics_port, 9005);
+  EXPECT_EQ(specs->back().rank, 5);
+  EXPECT_EQ(specs->back().kv_events_port, 0);
+  engine.kv_events_port = 5557;
+  EXPECT_EQ(ToEndpoints(engine)->at(2).kv_events_port, 5559);
+  EXPECT_EQ(ToEndpoints(engine)->at(2).kv_replay_port, 0);
+  engine.kv_replay_port = 65531;
+  EXPECT_FALSE(ToEndpoints(engine));
 }
 
 TEST(ToEndpoints, ShortFormsMayNotContradictLabels) {
@@ -154,13 +161,16 @@ TEST(ToEndpoints, ShortFormsMayNotContradictLabels) {
 }
 
 TEST(EngineFlag, ReadsItsSettings) {
-  const auto engine =
-      ParseEngineFlag("http://a:8000,name=7,role=prefill,label.zone=1,metricsPort=9,ranks=2");
+  const auto engine = ParseEngineFlag(
+      "http://a:8000,name=7,role=prefill,label.zone=1,metricsPort=9,ranks=2,"
+      "kvEventsPort=5557,kvReplayPort=5657");
   ASSERT_TRUE(engine) << engine.error().message;
   EXPECT_EQ(engine->name, "7");
   EXPECT_EQ(engine->role, "prefill");
   EXPECT_EQ(engine->metrics_port, 9u);
   EXPECT_EQ(engine->ranks, 2u);
+  EXPECT_EQ(engine->kv_events_port, 5557u);
+  EXPECT_EQ(engine->kv_replay_port, 5657u);
   EXPECT_THAT(engine->labels, ElementsAre(Pair("zone", "1")));
   const std::pair<std::string_view, std::string_view> bad[] = {
       {"", "no engine address"},

@@ -23,8 +23,9 @@ size_t BytesOf(const DecisionRecord& record) {
     const size_t floats = attempt.waiting.capacity() + attempt.running.capacity() +
                           attempt.kv_usage.capacity() + attempt.in_flight_requests.capacity() +
                           attempt.in_flight_tokens.capacity() + attempt.uncached_tokens.capacity() +
-                          attempt.matched_blocks.capacity();
-    bytes += sizeof(attempt) + floats * sizeof(float) + BytesOf(attempt.trace) + 64;
+                          attempt.matched_blocks.capacity() + attempt.told_blocks.capacity();
+    bytes += sizeof(attempt) + attempt.match_sources.capacity() + floats * sizeof(float) +
+             BytesOf(attempt.trace) + 64;
   }
   return bytes;
 }
@@ -47,6 +48,18 @@ std::string_view EndKindName(EndKind kind) {
       return "rejected";
   }
   return "rejected";
+}
+
+std::string_view MatchSourceName(model::MatchSource source) {
+  switch (source) {
+    case model::MatchSource::kApproximate:
+      return "approximate";
+    case model::MatchSource::kExact:
+      return "exact";
+    case model::MatchSource::kDegraded:
+      return "degraded";
+  }
+  return "approximate";
 }
 
 DecisionLog::DecisionLog(size_t max_bytes, size_t max_records)

@@ -15,6 +15,7 @@
 
 #include "core/mutex.h"
 #include "core/time.h"
+#include "model/columns.h"
 #include "model/endpoint.h"
 #include "model/request.h"
 #include "sched/scheduler.h"
@@ -30,6 +31,8 @@ enum class EndKind : uint8_t {
   kRejected,  // never dispatched, or no try was left
 };
 std::string_view EndKindName(EndKind kind);
+// "exact"
+std::string_view MatchSourceName(model::MatchSource source);
 
 struct Attempt {
   std::string endpoint;  // name
@@ -42,7 +45,10 @@ struct Attempt {
   std::vector<float> waiting, running, kv_usage, in_flight_requests, in_flight_tokens,
       uncached_tokens;
   std::vector<float> matched_blocks;  // of the first prefix producer
-  float hit_blocks = 0;               // of them, the picked endpoint's
+  // Likewise; empty where all are approximate.
+  std::vector<model::MatchSource> match_sources;
+  std::vector<float> told_blocks;
+  float hit_blocks = 0;  // of them, the picked endpoint's
   uint32_t total_blocks = 0;
   uint32_t block_size_tokens = 0;
 };

@@ -228,13 +228,22 @@ Lane::Lane(Director& director, uint64_t seed) : director_(director), random_(see
   if (turn) journal_number_ = turn->OnLane(seed);
 }
 
-Arrival Lane::Arrive(model::Request request, Time now, int64_t unix_micros) {
+sched::RequestContext Lane::Begin(model::Request request) {
   sched::RequestContext context;
   context.request = std::move(request);
   if (arrivals_++ % DirectorOptions::kMeasureEvery == 0) {
     context.stopwatch = director_.options_.stopwatch;
   }
+  return context;
+}
+
+Arrival Lane::Arrive(model::Request request, Time now, int64_t unix_micros) {
+  sched::RequestContext context = Begin(std::move(request));
   director_.scheduler_->Prepare(context, now);
+  return Proceed(std::move(context), now, unix_micros);
+}
+
+Arrival Lane::Proceed(sched::RequestContext context, Time now, int64_t unix_micros) {
   Journal* const journal = director_.fleet_.journal();
   std::string described;
   if (journal != nullptr && journal->is_open()) described = journal->Describe(&context);
@@ -255,6 +264,7 @@ Arrival Lane::Admit(sched::RequestContext context, std::string described, Time n
   DecisionRecord& record = *flight.record_;
   model::Request& request = flight.context_.request;
   request.prompt = {};
+  request.source = {};
   flight.context_.tokens = {};
   record.request_id = request.id;
   record.api = request.api;
@@ -387,6 +397,8 @@ void Lane::Record(Flight& flight, const std::shared_ptr<const model::PoolSnapsho
   if (!columns_.prefix.empty()) {
     attempt.matched_blocks = columns_.prefix.front().matched_blocks;
     attempt.hit_blocks = attempt.matched_blocks[column];
+    attempt.match_sources = columns_.prefix.front().sources;
+    attempt.told_blocks = columns_.prefix.front().told_blocks;
     attempt.total_blocks = columns_.prefix.front().total_blocks;
     attempt.block_size_tokens = columns_.prefix.front().block_size_tokens;
   }

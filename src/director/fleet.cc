@@ -212,7 +212,8 @@ void Fleet::SetHealth(uint32_t slot, model::Health health, std::string_view reas
   Notify({}, std::move(changed));
 }
 
-void Fleet::ModelsRead(uint32_t slot, std::vector<std::string> models, std::string models_json) {
+void Fleet::ModelsRead(uint32_t slot, std::vector<std::string> models, std::string models_json,
+                       std::vector<std::string> adapters) {
   const Turn turn(journal_);
   if (turn) turn->OnModelsRead(slot, models);
   std::vector<model::EndpointInfo> changed;
@@ -227,6 +228,7 @@ void Fleet::ModelsRead(uint32_t slot, std::vector<std::string> models, std::stri
     info.models_known = known;
     info.models = std::move(models);
     info.models_json = std::move(models_json);
+    info.adapters = std::move(adapters);  // they follow from the JSON
     changed.push_back(info);
     Publish();
   }

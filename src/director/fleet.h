@@ -65,8 +65,9 @@ class Fleet {
   void Scraped(uint32_t slot, const EngineSignals& signals, Time now);
   void ScrapeFailed(uint32_t slot, std::string_view reason, Time now);
   // `models` sorted; `models_json` the elements of "data". Empty and known=false: the engine has no
-  // /v1/models.
-  void ModelsRead(uint32_t slot, std::vector<std::string> models, std::string models_json);
+  // /v1/models. `adapters`: those of the models that adapt another one, sorted.
+  void ModelsRead(uint32_t slot, std::vector<std::string> models, std::string models_json,
+                  std::vector<std::string> adapters = {});
   // Reports of the director, within its turn: the connection was refused, reset before an answer,
   // or timed out.
   void ConnectFailed(uint32_t slot, std::string_view reason, Time now);

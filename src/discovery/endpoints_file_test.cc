@@ -30,7 +30,7 @@ TEST(EndpointsFile, ReadsTheShapeOfLlmd) {
       "  port: \"8000\"\n"
       "  labels: {llm-d.ai/role: decode, zone: eu}\n"
       "- {name: b, namespace: other, address: gpu-2.local, port: 8001}\n"
-      "- {address: 'fd00::1', port: 8000}\n");
+      "- {address: 'fd00::1', port: 8000, kvEventsPort: 5600}\n");
   ASSERT_EQ(specs.size(), 3u);
   EXPECT_EQ(specs[0].name, "a");
   EXPECT_EQ(specs[0].host, "10.0.0.1");
@@ -41,6 +41,7 @@ TEST(EndpointsFile, ReadsTheShapeOfLlmd) {
   EXPECT_EQ(specs[1].host, "gpu-2.local");
   EXPECT_EQ(specs[2].name, "[fd00::1]:8000");
   EXPECT_EQ(specs[2].host, "fd00::1");
+  EXPECT_EQ(specs[2].kv_events_port, 5600);
 }
 
 TEST(EndpointsFile, ReadsTheShortShape) {

@@ -198,7 +198,7 @@ class Listener final : public Ingest {
     auto added =
         std::make_unique<Source>(std::move(source), next_number_++, context_, caches_.index(),
                                  caches_.keys(), *slot, publisher, holder);
-    if (Result<> ok = added->Open(options_.topic_filter); !ok) {
+    if (Result<> ok = added->Open(); !ok) {
       telemetry::log::Warn("an engine's KV events cannot be listened to",
                            {{"endpoint", added->source().name}, {"error", ok.error().message}});
     }
@@ -233,7 +233,7 @@ class Listener final : public Ingest {
         unknown_topics_.fetch_add(1, std::memory_order_relaxed);
         continue;
       }
-      found->second->publisher().OnBatch(batch->sequence, batch->payload, now);
+      found->second->OnLive(*batch, now);
     }
     more_.push_back(0);
   }

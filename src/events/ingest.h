@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -47,6 +48,9 @@ struct SourceView {
   kvcache::PublisherReason reason = kvcache::PublisherReason::kNone;
   std::optional<uint64_t> last_sequence;
   double last_timestamp = 0;  // seconds since 1970; 0: none
+  // How old the last live batch was when it came, in seconds, by the engine's clock and ours.
+  std::optional<double> lag_s;
+  uint64_t connections = 0;  // that were made, one after the other
   uint64_t batches = 0, events = 0, bytes = 0;
   uint64_t gaps = 0, missed = 0, restarts = 0, replays = 0, repeated = 0, broken = 0;
   uint64_t faults[kvcache::kEventFaults] = {};
@@ -58,8 +62,8 @@ struct SourceView {
 class Ingest {
  public:
   struct Options {
-    std::string topic_filter;  // beginning of topics that count; "": all
     std::string bind;          // where engines connect to; "": nowhere
+    std::string topic_filter;  // beginning of topics that count there; "": all
     std::string model;         // name of the forest of blocks without adapter
     Duration tick = milliseconds(500);
     size_t max_orphan_bytes = size_t{1} << 20;  // of one source

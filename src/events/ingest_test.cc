@@ -220,12 +220,17 @@ TEST_F(IngestTest, HistoryAndWhatFollowsAreInTheIndex) {
     Engine engine;
     if (is_short) engine.AnswersShort();
     engine.Lose(Stored(1000, 3));
-    Start(Named());
+    Ingest::Options options = Named();
+    options.topic_filter = "of the bound socket alone";
+    Start(std::move(options));
     ingest->SetEndpoints({engine.Describe("a", 5, true)});
     ASSERT_TRUE(Becomes("a", PublisherState::kExact));
     EXPECT_TRUE(Holds(5, 1000, 3));
+    EXPECT_EQ(ViewOf("a").connections, 1u);
+    EXPECT_FALSE(ViewOf("a").lag_s.has_value()) << "history is always old";
     engine.Publish(Stored(2000, 2));
     EXPECT_TRUE(Holds(5, 2000, 2));
+    EXPECT_TRUE(Until([&] { return ViewOf("a").lag_s.value_or(0) > 1e9; })) << "it says 1970";
     EXPECT_EQ(Held(5, 3000, 2), 0u);
     EXPECT_TRUE(Until([&] { return ViewOf("a").tier_blocks[0] == 5; }));
     const auto table = caches.table();

@@ -1,9 +1,11 @@
 #include "events/source.h"
 
+#include <chrono>
 #include <limits>
 #include <utility>
 
 #include "telemetry/log.h"
+#include "wire/msgpack.h"
 
 namespace penstock::events {
 namespace {
@@ -17,6 +19,16 @@ uint64_t BigEndian(std::string_view bytes) {
   uint64_t value = 0;
   for (const char c : bytes) value = value << 8 | static_cast<uint8_t>(c);
   return value;
+}
+
+// How long ago it was published; none: it does not tell.
+std::optional<double> LagOf(std::string_view payload) {
+  wire::MsgpackReader in(payload);
+  uint32_t fields = 0;
+  double published = 0;
+  if (!in.ReadArray(&fields) || !in.ReadFloat(&published)) return std::nullopt;
+  const std::chrono::duration<double> now = std::chrono::system_clock::now().time_since_epoch();
+  return now.count() - published;
 }
 
 std::string ToBigEndian(uint64_t value) {
@@ -52,7 +64,7 @@ Source::Source(EventSource source, uint64_t number, net::ZmqContext& context,
   holder_.SetCapacity(source_.gpu_blocks);
 }
 
-Result<> Source::Open(const std::string& topic_filter) {
+Result<> Source::Open() {
   if (source_.events.empty()) return {};
   ZmqSocket::Options options;
   options.watches_peers = true;
@@ -60,7 +72,8 @@ Result<> Source::Open(const std::string& topic_filter) {
   options.high_water_mark = 10'000;
   auto socket = ZmqSocket::Open(context_, ZmqSocket::Type::kSubscribe, options);
   if (!socket) return std::unexpected(std::move(socket.error()));
-  (*socket)->Subscribe(topic_filter);
+  // All that it publishes is its own, whatever the topic.
+  (*socket)->Subscribe("");
   if (Result<> ok = (*socket)->Connect(source_.events); !ok) return ok;
   live_ = std::move(*socket);
   return {};
@@ -82,12 +95,19 @@ std::vector<int> Source::descriptors() const {
   return {live_->descriptor(), live_->peers_descriptor()};
 }
 
+void Source::OnLive(const BatchView& batch, Time now) {
+  now_ = now;
+  lag_s_ = LagOf(batch.payload);
+  publisher_->OnBatch(batch.sequence, batch.payload, now);
+}
+
 bool Source::ReadSome(int limit, Time now, std::atomic<uint64_t>* malformed) {
   now_ = now;
   bool has_more = false;
   if (live_ != nullptr) {
     while (const auto is_connected = live_->TakeConnected()) {
       if (*is_connected) {
+        ++connections_;
         publisher_->OnConnected(now);
       } else {
         replay_.reset();
@@ -102,7 +122,7 @@ bool Source::ReadSome(int limit, Time now, std::atomic<uint64_t>* malformed) {
         malformed->fetch_add(1, std::memory_order_relaxed);
         continue;
       }
-      publisher_->OnBatch(batch->sequence, batch->payload, now);
+      OnLive(*batch, now);
     }
     has_more = read == limit;
   }
@@ -196,6 +216,8 @@ SourceView Source::View() const {
   view.reason = publisher_->reason();
   view.last_sequence = publisher_->last_sequence();
   view.last_timestamp = publisher_->last_timestamp();
+  view.lag_s = lag_s_;
+  view.connections = connections_;
   const kvcache::Publisher::Counts& counts = publisher_->counts();
   const auto get = [](const std::atomic<uint64_t>& count) {
     return count.load(std::memory_order_relaxed);

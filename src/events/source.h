@@ -33,7 +33,7 @@ class Source final : public kvcache::EventSink {
          const kvcache::Publisher::Options& publisher, kvcache::Holder::Options holder);
 
   // Begins to dial. An error names the endpoint; nothing is heard then.
-  Result<> Open(const std::string& topic_filter);
+  Result<> Open();
   // No more is heard.
   void Close();
 
@@ -48,6 +48,8 @@ class Source final : public kvcache::EventSink {
   // Of the sockets that are open.
   std::vector<int> descriptors() const;
   std::vector<int> TakeNewDescriptors() { return std::exchange(new_descriptors_, {}); }
+  // A batch that was published just now.
+  void OnLive(const BatchView& batch, Time now);
   // Reads what is there, of the live socket at most `limit` messages; true: there may be more.
   bool ReadSome(int limit, Time now, std::atomic<uint64_t>* malformed);
   void Tick(Time now, bool is_busy);
@@ -78,6 +80,8 @@ class Source final : public kvcache::EventSink {
   std::vector<std::string> frames_;
   Time now_{};
   uint64_t stored_at_gap_ = 0;
+  uint64_t connections_ = 0;
+  std::optional<double> lag_s_;
 };
 
 }  // namespace penstock::events

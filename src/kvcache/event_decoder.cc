@@ -127,6 +127,14 @@ std::optional<Tier> TierOf(std::string_view medium) {
   return std::nullopt;
 }
 
+SaltPlace PlaceOfSalt(std::string_view cache_salt) {
+  if (cache_salt.starts_with(kSaltPrefix)) return {cache_salt.substr(kSaltPrefix.size()), 0};
+  if (!IsDigest(cache_salt)) return {cache_salt, 0};
+  SaltPlace place;
+  Fold(cache_salt, &place.extras);
+  return place;
+}
+
 std::string_view TierName(Tier tier) {
   constexpr std::string_view kNames[kTiers] = {"gpu", "cpu", "disk", "storage"};
   return kNames[static_cast<size_t>(tier)];

@@ -38,6 +38,14 @@ std::string_view EventFaultName(EventFault fault);
 std::optional<Tier> TierOf(std::string_view medium);
 std::string_view TierName(Tier tier);
 
+// How events tell of a request's cache_salt: as their own, or, where it cannot be told from the
+// hash of an image, folded into the extras of the engine's first block.
+struct SaltPlace {
+  std::string_view salt;
+  uint64_t extras = 0;
+};
+SaltPlace PlaceOfSalt(std::string_view cache_salt);
+
 class EventDecoder {
  public:
   static constexpr size_t kMaxBatchBytes = size_t{64} << 20;

@@ -15,11 +15,23 @@
 
 namespace penstock::model {
 
+// How a match came about.
+enum class MatchSource : uint8_t {
+  kApproximate,  // from what was sent there
+  kExact,        // from what its engine told
+  kDegraded,     // likewise, of which something was missed
+};
+
 // How much of this request's prompt each endpoint is believed to hold.
 struct PrefixColumn {
   std::vector<float> matched_blocks;  // per endpoint, leading blocks
   uint32_t total_blocks = 0;          // of this request's prompt, a partial last one included
   uint32_t block_size_tokens = 0;
+  // Per endpoint; empty: all are approximate.
+  std::vector<MatchSource> sources;
+  // Per endpoint, leading blocks that its engine said it holds and will use, whatever they are
+  // worth; of the approximate ones 0. Empty as above.
+  std::vector<float> told_blocks;
 };
 
 struct EndpointColumns {

@@ -15,7 +15,8 @@ size_t BytesOf(const std::vector<std::string>& texts) {
 
 size_t BytesOf(const EndpointInfo& endpoint) {
   size_t bytes = sizeof(endpoint) + endpoint.models_json.capacity() + BytesOf(endpoint.models) +
-                 BytesOf(endpoint.lora.running) + BytesOf(endpoint.lora.waiting);
+                 BytesOf(endpoint.adapters) + BytesOf(endpoint.lora.running) +
+                 BytesOf(endpoint.lora.waiting);
   for (const auto& [key, value] : endpoint.spec.labels) bytes += BytesOf(key) + BytesOf(value);
   return bytes;
 }

@@ -36,7 +36,12 @@ struct EndpointSpec {
   uint16_t port = 0;
   uint16_t metrics_port = 0;  // 0: the same as `port`
   Labels labels;
-  Scheme scheme = Scheme::kHttp;  // no decision rests on it, so that recordings do not hold it
+  // No decision rests on what follows, so that recordings do not hold it.
+  Scheme scheme = Scheme::kHttp;
+  uint16_t rank = 0;  // data-parallel, among those of its host
+  // Where it publishes KV events and keeps their history; 0: where the others do.
+  uint16_t kv_events_port = 0;
+  uint16_t kv_replay_port = 0;
   bool operator==(const EndpointSpec&) const = default;
 };
 
@@ -66,6 +71,8 @@ struct EndpointInfo {
   std::string health_reason;        // why it is not healthy, for people
   bool models_known = false;        // false: /v1/models has not been read; serves any model
   std::vector<std::string> models;  // base models and adapters, sorted
+  // Those of them that the engine names as adapters of another one, sorted.
+  std::vector<std::string> adapters;
   std::string models_json;  // elements of the engine's /v1/models "data" array, comma separated
   LoraState lora;
   uint32_t block_size_tokens = 0;  // 0: not reported

@@ -45,6 +45,24 @@ struct PromptPart {
   bool starts_sequence = false;  // the first part of each prompt of a multi-prompt request
 };
 
+// What an engine makes a prompt's token ids of, beside the prompt: fields of the body as the JSON
+// that the client sent. Views into the body; empty for what is missing or null.
+struct PromptSource {
+  std::string_view messages;
+  std::string_view tools;
+  std::string_view documents;
+  std::string_view chat_template;
+  std::string_view chat_template_kwargs;
+  std::string_view add_generation_prompt;
+  std::string_view continue_final_message;
+  std::string_view reasoning_effort;
+  std::string_view add_special_tokens;
+  std::string_view truncate_prompt_tokens;
+  std::string_view prompt_embeds;
+  bool holds_ids = false;  // the prompt's parts are token ids, as the client gave them
+  bool has_media = false;  // images, audio or video are part of it
+};
+
 // Hosts of the endpoints that may serve a request, sorted, without ports. Nothing: any may; an
 // empty list: nobody may.
 using Subset = std::optional<std::vector<std::string>>;
@@ -63,6 +81,7 @@ struct Request {
   Subset subset;
   std::vector<HeaderView> headers;     // views that stay valid for the life of the request
   std::span<const PromptPart> prompt;  // valid only during Director::Arrive
+  PromptSource source;                 // likewise
 
   // The first header of that name (ASCII case-insensitive), or "".
   std::string_view Header(std::string_view name) const;

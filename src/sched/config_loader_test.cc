@@ -178,9 +178,8 @@ TEST(EndpointPickerConfig, NamesAndTypesAreStrict) {
 
 TEST(EndpointPickerConfig, MissingCapabilitiesAreNamedOnce) {
   const std::pair<std::string_view, std::string_view> cases[] = {
-      {"plugins:\n- type: precise-prefix-cache-producer\n",
-       "e.yaml:4:9: plugin type 'precise-prefix-cache-producer' needs KV events, which this "
-       "version "
+      {"plugins:\n- type: latency-scorer\n",
+       "e.yaml:4:9: plugin type 'latency-scorer' needs latency prediction, which this version "
        "does not have"},
       {"featureGates: [flowControl]\nflowControl: {maxBytes: 1}\n",
        "e.yaml:3:16: feature gate 'flowControl' needs flow control, which this version does not "
@@ -205,12 +204,12 @@ TEST(EndpointPickerConfig, MissingCapabilitiesAreNamedOnce) {
 }
 
 TEST(EndpointPickerConfig, ParametersOfMissingPluginsAreStrictToo) {
-  EXPECT_THAT(ErrorsOf("plugins: [{type: precise-prefix-cache-producer, parameters: "
-                       "{kvEventsConfig: {zmqEndpont: x}}}]\n"),
-              ElementsAre(HasSubstr("unknown field 'zmqEndpont' in "
-                                    "precise-prefix-cache-producer.kvEventsConfig, did you mean "
-                                    "'zmqEndpoint'?"),
-                          HasSubstr("needs KV events")));
+  EXPECT_THAT(
+      ErrorsOf("plugins: [{type: disagg-profile-handler, parameters: "
+               "{profiles: {prefil: x}}}]\n"),
+      ElementsAre(HasSubstr("unknown field 'prefil' in disagg-profile-handler.profiles, did "
+                            "you mean 'prefill'?"),
+                  HasSubstr("needs prefill/decode disaggregation")));
   EXPECT_THAT(ErrorsOf("plugins: [{type: topology-affinity-filter, parameters: {minAffinity: "
                        "hots}}]\n"),
               ElementsAre(HasSubstr("did you mean 'host'?"), HasSubstr("needs topology labels")));

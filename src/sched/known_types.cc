@@ -10,7 +10,6 @@ namespace {
 
 constexpr std::string_view kDisagg = "prefill/decode disaggregation";
 constexpr std::string_view kFlow = "flow control";
-constexpr std::string_view kEvents = "KV events";
 constexpr std::string_view kLatency = "latency prediction";
 constexpr std::string_view kTopology = "topology labels from Kubernetes";
 constexpr std::string_view kCluster = "multi-cluster routing";
@@ -77,8 +76,6 @@ constexpr std::array kTypes = {
     Parser("openai-parser"),
     Parser("passthrough-parser"),
     Missing("pd-profile-handler", kDisagg, known::Check<known::PdHandler>),
-    Missing("precise-prefix-cache-producer", kEvents, known::Check<known::PrecisePrefix>),
-    Missing("precise-prefix-cache-scorer", kEvents, known::Check<known::PrecisePrefix>),
     Missing("predicted-latency-producer", kLatency, known::Check<known::PredictedLatency>),
     Missing("prefill-header-handler", kDisagg, known::Check<known::PdHeader>),
     Missing("prefix-based-pd-decider", kDisagg, known::Check<known::PrefixDecider>),

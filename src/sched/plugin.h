@@ -66,7 +66,19 @@ struct PrefixKeys {
 
   // Content keys of the first prompt's whole blocks, where its tokens are known; not chained.
   std::vector<uint64_t> content;
-  uint64_t name_space = 0;  // the forest that they stand in
+  uint64_t name_space = 0;      // the forest that they stand in
+  uint32_t content_tokens = 0;  // of the first prompt; 0: not known
+
+  // What the pick left to be settled at the end.
+  struct Expected {
+    uint32_t slot = 0;
+    uint64_t claim = 0;          // kvcache::Claims; 0: none
+    bool is_told = false;        // the engine told what it holds
+    uint32_t cached_tokens = 0;  // of which it will use so many
+    uint32_t most_tokens = 0;    // with what requests on their way there will leave
+    uint32_t engine_block = 0;   // in blocks of so many tokens
+  };
+  Expected expected;
 };
 
 // Token ids of the request's prompts, as its engine will have them.
@@ -113,6 +125,7 @@ struct Ended {
 struct PluginStat {
   std::string_view metric;  // a literal; "..._total" counts up, others go both ways
   double value = 0;
+  std::string_view label = {};  // a literal, where the metric tells several things apart
 };
 
 // A request header that a plugin looks at.
@@ -224,11 +237,21 @@ class ProfileHandler : public virtual Plugin {
 
 // Where the engines' KV events are to be heard.
 struct KvEventSettings {
-  std::string bind;          // where engines connect to, "tcp://*:5557"; "": nowhere
-  std::string topic_filter;  // beginning of topics that count
-  bool dials = true;         // each engine, at the ports below
-  uint16_t port = 0;         // of the first rank, and one up for each rank
-  uint16_t replay_port = 0;  // likewise; 0: they keep no history
+  std::string bind;            // where engines connect to, "tcp://*:5557"; "": nowhere
+  std::string topic_filter;    // beginning of topics that count there
+  bool dials = true;           // each engine, at the ports below
+  std::string label_selector;  // of those that are listened to, "a=b,c!=d"; "": all
+  uint16_t port = 0;           // of the first rank, and one up for each rank
+  uint16_t replay_port = 0;    // likewise; 0: they keep no history
+};
+
+// How far an engine's own counts of cached tokens are from what was expected of it.
+struct DriftView {
+  uint32_t slot = 0;
+  uint64_t answers = 0;  // that were compared
+  double error = 0;      // relative, of the last ones
+  bool differs = false;
+  std::string likely_cause;  // for people; "" while nothing differs
 };
 
 // What some producer knows as long as somebody listens to the engines for it.
@@ -237,6 +260,8 @@ class KnowsCaches {
   virtual ~KnowsCaches() = default;
   virtual kvcache::ExactCaches& caches() = 0;
   virtual const KvEventSettings& kv_events() const = 0;
+  // Of every endpoint that was compared. From any thread.
+  virtual std::vector<DriftView> drift() const { return {}; }
 };
 
 // Computes data that others need. Only producers that some active plugin needs are run, and those
@@ -248,6 +273,8 @@ class Producer : public virtual Plugin {
   virtual void SetIndex(DataKey, uint32_t /*index*/) {}
   // Once, at arrival, while the prompt can be read.
   virtual void Prepare(RequestContext&, Time) const {}
+  // Whether Prepare takes milliseconds for a long prompt: it is called beside the loops then.
+  virtual bool PreparesSlowly() const { return false; }
   // At each decision (also before a retry): fills columns for all endpoints of the snapshot.
   virtual void Produce(const RequestContext&, model::EndpointColumns&) const {}
   // Not null: it is to be told of KV events.

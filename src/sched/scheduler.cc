@@ -92,6 +92,10 @@ class SchedulerImpl : public Scheduler {
  public:
   explicit SchedulerImpl(Wiring wiring) : wiring_(std::move(wiring)) {}
 
+  bool PreparesSlowly() const override {
+    return std::ranges::any_of(wiring_.producers,
+                               [](const Producer* producer) { return producer->PreparesSlowly(); });
+  }
   void Prepare(RequestContext& context, Time now) const override {
     context.prefix_keys.resize(wiring_.prefix_columns);
     for (const Producer* producer : wiring_.producers) {

@@ -99,6 +99,8 @@ class Scheduler {
 
   // Runs the active producers' request part. Call once at arrival.
   virtual void Prepare(RequestContext&, Time) const = 0;
+  // Whether that takes milliseconds for a long prompt.
+  virtual bool PreparesSlowly() const { return false; }
   // Gathers the needed live columns and runs the active producers' endpoint part.
   virtual void FillColumns(const RequestContext&, const model::PoolSnapshot&,
                            const model::LiveColumns&, Time, model::EndpointColumns*) const = 0;

@@ -222,8 +222,8 @@ void TrapFinder::CheckScorers(const ProfileSpec& profile, const std::vector<Used
                               const std::vector<Used>& scorers) {
   static constexpr std::array<std::string_view, 2> kTies = {"queue-scorer",
                                                             "running-requests-size-scorer"};
-  static constexpr std::array<std::string_view, 2> kKeepers = {"prefix-cache-scorer",
-                                                               "least-cost-scorer"};
+  static constexpr std::array<std::string_view, 3> kKeepers = {
+      "prefix-cache-scorer", "precise-prefix-cache-scorer", "least-cost-scorer"};
   const bool is_alone = scorers.size() == 1;
   double sum = 0;
   for (const Used& scorer : scorers) sum += std::abs(scorer.entry->weight);
@@ -337,6 +337,9 @@ void TrapFinder::CheckWhole() {
         fmt::format("'{}' is declared and nothing uses it", name));
   }
   const auto implied = [&](const Explanation::Part& part) { return part.is_implied; };
+  const auto knows_caches = [](const Explanation::Part& part) {
+    return part.type.starts_with("precise-prefix-cache-");
+  };
   if (std::any_of(explanation_.producers.begin(), explanation_.producers.end(), implied)) {
     std::string names;
     for (const Explanation::Part& part : explanation_.producers) {
@@ -349,6 +352,10 @@ void TrapFinder::CheckWhole() {
     Add(Severity::kWarning, 0, 0,
         "the passthrough-parser reads no prompt, so that whatever depends on prompts (tokens, "
         "cached prefixes) sees an empty one");
+  } else if (std::ranges::any_of(explanation_.producers, knows_caches)) {
+    Add(Severity::kNote, 0, 0,
+        "cached prefixes are known exactly where engines publish KV events and a token-producer "
+        "knows the prompt's tokens; elsewhere they are judged from what was sent there");
   } else if (explanation_.reads_prompts) {
     Add(Severity::kNote, 0, 0,
         "prompts are counted by the estimate of four bytes a token; what engines cache of their "

@@ -27,11 +27,17 @@ Result<EngineModels> ReadModels(std::string_view body) {
       return Fail(Code::kOutOfRange, fmt::format("/v1/models has more than {} models", kMaxModels));
     }
     out.ids.emplace_back(id);
+    std::string_view parent;
+    if (element["parent"].get_string().get(parent) == simdjson::SUCCESS && !parent.empty()) {
+      out.adapters.emplace_back(id);
+    }
     if (!out.json.empty()) out.json += ',';
     out.json += simdjson::minify(element);
   }
-  std::sort(out.ids.begin(), out.ids.end());
-  out.ids.erase(std::unique(out.ids.begin(), out.ids.end()), out.ids.end());
+  for (std::vector<std::string>* const names : {&out.ids, &out.adapters}) {
+    std::sort(names->begin(), names->end());
+    names->erase(std::unique(names->begin(), names->end()), names->end());
+  }
   return out;
 }
 

@@ -14,7 +14,9 @@ inline constexpr size_t kMaxModelIdBytes = 512;
 
 struct EngineModels {
   std::vector<std::string> ids;  // base models and adapters, sorted, each once
-  std::string json;              // the elements of "data" with all their fields, comma separated
+  // Those of them with a "parent", which is the model that they adapt.
+  std::vector<std::string> adapters;
+  std::string json;  // the elements of "data" with all their fields, comma separated
 };
 
 // Elements without a usable id are passed over. Errors: not JSON, no list "data", more than

@@ -16,6 +16,7 @@ TEST(ReadModels, ReadsBaseModelsAndAdapters) {
           "max_model_len":4096},{"id":"a-lora","parent":"qwen"}]})");
   ASSERT_TRUE(models);
   EXPECT_THAT(models->ids, ElementsAre("a-lora", "qwen"));
+  EXPECT_THAT(models->adapters, ElementsAre("a-lora"));
   EXPECT_EQ(models->json,
             R"({"id":"qwen","object":"model","root":"/m","parent":null,"max_model_len":4096},)"
             R"({"id":"a-lora","parent":"qwen"})");

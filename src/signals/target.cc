@@ -216,7 +216,8 @@ void Target::OnModels(Read::Outcome outcome) {
   models_failures_ = 0;
   models_due_ =
       now + Backoff(context_.options.models_interval, 0, context_.options.models_interval);
-  context_.fleet.ModelsRead(slot_, std::move(models->ids), std::move(models->json));
+  context_.fleet.ModelsRead(slot_, std::move(models->ids), std::move(models->json),
+                            std::move(models->adapters));
 }
 
 Duration Target::Backoff(Duration base, uint32_t failures, Duration max) {

@@ -6,9 +6,11 @@
 
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "config/describe.h"
+#include "core/result.h"
 #include "model/endpoint.h"
 
 namespace penstock::plugins {
@@ -40,5 +42,9 @@ struct LabelSelector {
   std::string Problem() const;
   bool Matches(const model::Labels& labels) const;
 };
+
+// As kubectl takes it: "a=b, c!=d, e in (f,g), h notin (i), j, !k". An empty text matches
+// everything.
+Result<LabelSelector> ParseLabelSelector(std::string_view text);
 
 }  // namespace penstock::plugins

@@ -1,7 +1,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <unistd.h>
+
 #include <cmath>
+#include <filesystem>
+#include <fstream>
 #include <map>
 #include <set>
 
@@ -44,6 +48,160 @@ TEST(TokenProducer, PartsOfAPromptAreCountedTogetherAndPromptsApart) {
 }
 
 TEST(TokenProducer, AddsTheEstimateForImages) { EXPECT_EQ(Tokens({{"abcd", true}}, 576), 577u); }
+
+sched::RequestContext Prepared(const std::vector<model::PromptPart>& parts,
+                               const model::PromptSource& source) {
+  sched::RequestContext context;
+  context.request.api = model::Api::kCompletions;
+  context.request.prompt = parts;
+  context.request.source = source;
+  Made<sched::Producer>("token-producer")->Prepare(context, Time());
+  return context;
+}
+
+TEST(TokenProducer, TakesIdsAsTheyAre) {
+  const std::vector<uint32_t> ids = {7, 0, 4'000'000'000, 9};
+  const auto* bytes = reinterpret_cast<const char*>(ids.data());
+  const std::vector<model::PromptPart> parts = {
+      {{bytes, 8}, true}, {{bytes + 8, 4}, false}, {{}, true}, {{bytes + 12, 4}, true}};
+  const auto context = Prepared(parts, {.holds_ids = true});
+  EXPECT_TRUE(context.tokens.are_known);
+  EXPECT_EQ(context.tokens.ids, ids);
+  EXPECT_THAT(context.tokens.sequence_ends, ElementsAre(3, 3, 4));
+  EXPECT_EQ(context.tokens.unknown_because, "");
+  EXPECT_EQ(context.input_tokens, 4u);
+}
+
+TEST(TokenProducer, SaysWhyIdsAreNotKnown) {
+  const std::vector<model::PromptPart> parts = {{"abcdefgh", false}};
+  for (const auto& [source, why] : std::vector<std::pair<model::PromptSource, std::string>>{
+           {{}, "there is no tokenizer for the model"},
+           {{.holds_ids = true, .has_media = true},
+            "images, audio or video are part of the prompt"},
+           {{.truncate_prompt_tokens = "5", .holds_ids = true},
+            "the client asks the engine to truncate the prompt"}}) {
+    const auto context = Prepared(parts, source);
+    EXPECT_FALSE(context.tokens.are_known);
+    EXPECT_EQ(context.tokens.unknown_because, why);
+    EXPECT_THAT(context.tokens.ids, IsEmpty());
+    EXPECT_EQ(context.input_tokens, 2u);
+  }
+}
+
+TEST(TokenProducer, CountsPromptsByOutcome) {
+  Made<sched::Producer> producer("token-producer");
+  sched::RequestContext context;
+  producer->Prepare(context, Time());
+  const std::vector<model::PromptPart> parts = {{"abcd", false}};
+  context.request.api = model::Api::kCompletions;
+  context.request.prompt = parts;
+  for (int i = 0; i < 2; ++i) producer->Prepare(context, Time());
+  std::map<std::string, double> counts;
+  for (const sched::PluginStat& stat : producer->Stats()) {
+    counts[std::string(stat.metric) + " " + std::string(stat.label)] = stat.value;
+  }
+  EXPECT_EQ(counts["token_prompts_total no_prompt"], 1);
+  EXPECT_EQ(counts["token_prompts_total no_tokenizer"], 2);
+  EXPECT_EQ(counts["token_prompts_total ids"], 0);
+}
+
+TEST(TokenProducer, ErrorsOfModelsNameTheEntryAndTheFile) {
+  EXPECT_THAT(ErrorsOf("token-producer", "{models: [{tokenizer: /nowhere/tokenizer.json}]}"),
+              ElementsAre(HasSubstr("models[0]: /nowhere/tokenizer.json: ")));
+  EXPECT_THAT(ErrorsOf("token-producer", "{models: [{name: m}]}"),
+              ElementsAre(HasSubstr("tokenizer")));
+  EXPECT_THAT(
+      ErrorsOf("token-producer", "{models: [{name: m, tokenizer: a}, {name: m, tokenizer: b}]}"),
+      ElementsAre(HasSubstr("models: 'm' is there twice")));
+  EXPECT_THAT(ErrorsOf("token-producer", "{models: [{tokenizer: a}, {tokenizer: b}]}"),
+              ElementsAre(HasSubstr("two entries have no name")));
+}
+
+// A tokenizer of single bytes: the id of a byte is its place in the alphabet.
+class TokenProducerWithModels : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = std::filesystem::temp_directory_path() /
+              ("penstock_token_producer_" + std::to_string(::getpid()));
+    std::filesystem::create_directories(folder_);
+    std::ofstream(folder_ / "tokenizer.json")
+        << R"({"added_tokens": [], "normalizer": null, "pre_tokenizer": null, "post_processor": null,
+               "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "c": 2, "ab": 3},
+                         "merges": [["a", "b"]]}})";
+    std::ofstream(folder_ / "chat_template.jinja")
+        << "{% for m in messages %}{{ m.content }}{% endfor %}"
+           "{% if add_generation_prompt %}c{% endif %}";
+  }
+  void TearDown() override { std::filesystem::remove_all(folder_); }
+  std::string Models(const std::string& more = "") const {
+    return "{models: [{tokenizer: " + folder_.string() + "}" + more + "]}";
+  }
+
+  std::filesystem::path folder_;
+};
+
+TEST_F(TokenProducerWithModels, TokenisesTextsAndChats) {
+  Made<sched::Producer> producer("token-producer", Models());
+  const std::vector<model::PromptPart> parts = {{"abc", true}, {"ba", true}};
+  sched::RequestContext context;
+  context.request.api = model::Api::kCompletions;
+  context.request.target_model = "any";
+  context.request.prompt = parts;
+  producer->Prepare(context, Time());
+  EXPECT_TRUE(context.tokens.are_known) << context.tokens.unknown_because;
+  EXPECT_THAT(context.tokens.ids, ElementsAre(3, 2, 1, 0));
+  EXPECT_THAT(context.tokens.sequence_ends, ElementsAre(2, 4));
+  EXPECT_EQ(context.input_tokens, 4u);
+
+  context.request.api = model::Api::kChatCompletions;
+  context.request.source.messages = R"([{"role": "user", "content": "ab"}])";
+  producer->Prepare(context, Time());
+  EXPECT_TRUE(context.tokens.are_known) << context.tokens.unknown_because;
+  EXPECT_THAT(context.tokens.ids, ElementsAre(3, 2));
+  EXPECT_THAT(context.tokens.sequence_ends, ElementsAre(2));
+
+  context.request.source.messages = "[]7";
+  producer->Prepare(context, Time());
+  EXPECT_FALSE(context.tokens.are_known);
+  EXPECT_EQ(context.tokens.unknown_because,
+            "the chat template or the engine would refuse the request");
+  EXPECT_THAT(context.tokens.ids, IsEmpty());
+  EXPECT_EQ(context.input_tokens, 2u);
+  EXPECT_EQ(producer->MaxBytes(), 64u << 20);
+}
+
+TEST_F(TokenProducerWithModels, EachModelHasItsOwn) {
+  const std::string one = "{models: [{name: m, tokenizer: " + folder_.string() + "}], cacheMiB: 1}";
+  Made<sched::Producer> producer("token-producer", one);
+  const std::vector<model::PromptPart> parts = {{"abc", false}};
+  sched::RequestContext context;
+  context.request.api = model::Api::kCompletions;
+  context.request.prompt = parts;
+  context.request.target_model = "adapter";
+  producer->Prepare(context, Time());
+  EXPECT_FALSE(context.tokens.are_known);
+  EXPECT_EQ(context.tokens.unknown_because, "there is no tokenizer for the model");
+  context.request.target_model = "m";
+  producer->Prepare(context, Time());
+  EXPECT_TRUE(context.tokens.are_known);
+  EXPECT_EQ(producer->MaxBytes(), 1u << 20);
+  // The same files are held once.
+  Made<sched::Producer> both("token-producer",
+                             Models(", {name: x, tokenizer: " + folder_.string() + "}"));
+  EXPECT_EQ(both->MaxBytes(), 64u << 20);
+}
+
+TEST_F(TokenProducerWithModels, AnthropicMessagesAreEstimated) {
+  Made<sched::Producer> producer("token-producer", Models());
+  const std::vector<model::PromptPart> parts = {{"abcde", false}};
+  sched::RequestContext context;
+  context.request.api = model::Api::kMessages;
+  context.request.prompt = parts;
+  producer->Prepare(context, Time());
+  EXPECT_FALSE(context.tokens.are_known);
+  EXPECT_THAT(std::string(context.tokens.unknown_because), HasSubstr("Anthropic"));
+  EXPECT_EQ(context.input_tokens, 2u);
+}
 
 TEST(TokenProducer, SaysWhichBackEndsAreMissing) {
   EXPECT_THAT(ErrorsOf("token-producer", "{modelName: m, vllm: {url: 'http://localhost:8000'}}"),
