@@ -139,6 +139,9 @@ struct Trap {
 
 TEST(Traps, AreFoundInPickerConfigs) {
   const Trap traps[] = {
+      {Profile("{type: precise-prefix-cache-producer}, {type: prefix-cache-scorer}",
+               "{pluginRef: prefix-cache-scorer}"),
+       "cached prefixes are known exactly where engines publish KV events"},
       {Profile("{type: prefix-cache-affinity-filter}, {type: token-load-scorer}",
                "{pluginRef: prefix-cache-affinity-filter}, {pluginRef: token-load-scorer}"),
        "sticky only for prompts of which 80 % are cached"},

@@ -183,9 +183,10 @@ void Claims::Tick(Time now) {
   }
   for (uint32_t slot = 0; slot < endpoints.size(); ++slot) {
     if (endpoints[slot] == nullptr) continue;
-    MutexLock lock(endpoints[slot]->mutex);
-    Expire(*endpoints[slot], now);
-    if (endpoints[slot]->claims.empty()) Leave(slot, *endpoints[slot]);
+    Endpoint& endpoint = *endpoints[slot];
+    MutexLock lock(endpoint.mutex);
+    Expire(endpoint, now);
+    if (endpoint.claims.empty()) Leave(slot, endpoint);
   }
 }
 

@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
+#include <thread>
 
 #include "core/random.h"
 
@@ -106,6 +108,39 @@ TEST(Claims, AreRefusedWithoutASlot) {
   rig.claims.Forget(0);
   EXPECT_EQ(rig.claims.counts().forgotten, 1u);
   EXPECT_NE(rig.Add(1, {1}), 0u);
+}
+
+TEST(Claims, AreMadeAndEndedByManyThreadsAtOnce) {
+  ChainIndex index({});
+  {
+    Claims claims(index, {.max_claims = 16});
+    const auto work = [&](uint64_t seed) {
+      Random random(seed);
+      std::vector<std::pair<uint32_t, uint64_t>> made;
+      for (int i = 0; i < 2000; ++i) {
+        const auto slot = static_cast<uint32_t>(random.Below(2));
+        std::vector<uint64_t> keys(1 + random.Below(8), 1);
+        keys.back() = random.Below(2);
+        made.emplace_back(slot, claims.Add(slot, 0, kSpace, keys, Time()));
+        const auto [of, number] = made[random.Below(made.size())];
+        random.Below(2) == 0 ? claims.Withdraw(of, number) : claims.Confirm(of, number, Time());
+        if (random.Below(50) == 0) claims.Forget(slot);
+        if (random.Below(50) == 0) claims.Tick(Time() + seconds(1));
+      }
+    };
+    std::vector<std::thread> threads;
+    for (uint64_t seed = 1; seed <= 3; ++seed) threads.emplace_back(work, seed);
+    ChainIndex::Reader reader(index);
+    std::vector<PrefixHold> holds(8);
+    for (int i = 0; i < 2000; ++i) {
+      reader.Match(kSpace, std::vector<uint64_t>(8, 1), holds);
+      for (const PrefixHold& hold : holds) ASSERT_LE(hold.blocks, 8u);
+      claims.ShadowOf(static_cast<uint32_t>(i % 3));
+    }
+    for (std::thread& thread : threads) thread.join();
+  }
+  EXPECT_EQ(index.slots(), 0u);
+  EXPECT_EQ(index.segments(), 0u);
 }
 
 // What a claim is, without an index.

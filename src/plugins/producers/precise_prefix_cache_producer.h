@@ -5,9 +5,9 @@
 // its prompts together how much was cached, and what stands for an image is the engine's secret.
 //
 // THREADS: a Producer's; the parts lock internally. Adapters' names are looked up under a mutex,
-// once per request, where there are any. COST: Produce with 256 endpoints and 1,024 blocks: see
-// docs/performance.md. SOURCE: docs/design/0005-exact-caches.md; llm-d-router
-// precise-prefix-cache-producer.
+// once per request, where there are any.
+// COST: Produce takes 11 us for 256 endpoints and a prompt of 1,024 blocks (BM_PreciseMatch).
+// SOURCE: docs/design/0005-exact-caches.md; llm-d-router precise-prefix-cache-producer.
 #pragma once
 
 #include <array>
