@@ -27,7 +27,7 @@ TEST(Builtins, AreDeclaredOnceAndExplained) {
     for (const std::string_view alias : type.aliases) EXPECT_TRUE(names.insert(alias).second);
     EXPECT_TRUE(type.text.ends_with('.')) << type.type;
   }
-  EXPECT_EQ(names.size(), 41u);
+  EXPECT_EQ(names.size(), 43u);
 }
 
 // With the parameters of its example, which is how the reference shows it.
