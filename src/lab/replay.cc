@@ -365,13 +365,7 @@ void Replay::Impl::Arrive() {
   request.body_bytes = prompt_.size();
   const model::PromptPart part{prompt_, true};
   request.prompt = {&part, 1};
-  if (knows_ != nullptr) {
-    sched::PromptTokens& tokens = context.tokens;
-    tokens.ids.resize(prompt_.size() / sizeof(uint32_t));
-    std::memcpy(tokens.ids.data(), prompt_.data(), tokens.ids.size() * sizeof(uint32_t));
-    tokens.sequence_ends = {static_cast<uint32_t>(tokens.ids.size())};
-    tokens.are_known = true;
-  }
+  request.source.holds_ids = knows_ != nullptr;
   Prepare(active.job, &context);
   director::Arrival arrival = lane_.ArrivePrepared(
       std::move(context), now_,

@@ -136,6 +136,55 @@ TEST(Replay, RepeatsBitForBit) {
   EXPECT_EQ(digest(1), 1521042097537476923u);
 }
 
+// Of a counter that an instance shows.
+double StatOf(const sched::Scheduler& scheduler, std::string_view metric) {
+  for (const auto& instance : scheduler.Stats()) {
+    for (const sched::PluginStat& stat : instance.stats) {
+      if (stat.metric == metric) return stat.value;
+    }
+  }
+  ADD_FAILURE() << "nobody shows " << metric;
+  return 0;
+}
+
+// Sessions of several turns on engines whose caches are too small for them, so that blocks are
+// pushed out all the time, and one of them fails and comes back.
+TEST(Replay, WhatEnginesTellOfTheirCachesIsWhatTheyUse) {
+  ReplayOptions options = Fleet(3);
+  for (EngineSpec& engine : options.engines) {
+    engine.options.num_blocks = 1500;
+    engine.options.max_model_len = 8192;
+  }
+  options.incidents = {{seconds(40), 1, Incident::Kind::kFail},
+                       {seconds(50), 1, Incident::Kind::kStart}};
+  std::vector<Job> jobs;
+  for (int i = 0; i < 600; ++i) {
+    const auto session = static_cast<uint64_t>(i * 7 % 40);
+    Job job;
+    job.at = milliseconds(200 * i);
+    job.prompt = {{1, 333}, {100 + session, 800 + 100 * static_cast<uint32_t>(i / 100)}};
+    job.output_tokens = 40;
+    job.output_content = 10'000 + static_cast<uint64_t>(i);
+    jobs.push_back(job);
+  }
+  FixedSource source(jobs);
+  auto scheduler = Policy("least-cost-exact");
+  const sched::Scheduler& plugins = *scheduler;
+  Replay replay(options, std::move(scheduler));
+  uint64_t cached = 0;
+  const auto totals =
+      replay.Run(source, [&](const Outcome& outcome) { cached += outcome.cached_tokens; });
+  ASSERT_TRUE(totals) << totals.error().message;
+  EXPECT_GT(cached, 50'000u);
+  const double predicted = StatOf(plugins, "predicted_cached_tokens_total");
+  const double reported = StatOf(plugins, "reported_cached_tokens_total");
+  EXPECT_GT(reported, 0.9 * static_cast<double>(cached)) << "nearly all are compared";
+  // What is on its way at the time of a decision makes the difference.
+  EXPECT_NEAR(predicted / reported, 1, 0.02);
+  EXPECT_EQ(StatOf(plugins, "cache_drifts"), 0);
+  EXPECT_GT(StatOf(plugins, "exact_answers_total"), 1700) << "three for each of 600 decisions";
+}
+
 TEST(Replay, AFailureLosesOnlyWhatHadBegun) {
   ReplayOptions options = Fleet(2);
   options.incidents = {{milliseconds(900), 0, Incident::Kind::kFail},

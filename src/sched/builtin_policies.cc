@@ -37,10 +37,14 @@ struct Policy {
   std::string_view text;
 };
 
-constexpr std::array<Policy, 8> kPolicies = {{
+constexpr std::array<Policy, 9> kPolicies = {{
     {"least-cost",
      "The engine where the request costs itself and the others the least time: prefill of what is "
      "not cached, decoding, memory. The default."},
+    {"least-cost-exact",
+     "least-cost, with what the engines tell of their caches in KV events; where they tell "
+     "nothing, "
+     "or the tokens of a prompt are not known, as least-cost."},
     {"sticky",
      "Sticky until saturated: a request goes where its prefix is cached, until a cold engine would "
      "answer sooner. llm-d's newer default."},
@@ -54,6 +58,14 @@ constexpr std::array<Policy, 8> kPolicies = {{
     {"round-robin", "One engine after the other."},
     {"random", "Any engine: what to compare the others with."},
 }};
+
+SchedulingSpec LeastCost() {
+  // The second one matters for long prompts that nobody has: it deals them out evenly.
+  SchedulingSpec spec =
+      OneProfile({{"least-cost-scorer", 1}, {"no-hit-lru-scorer", 0.2}, {kMaxScorePicker, 1}});
+  Set("no-hit-lru-scorer", "{fullTokens: 4000}", &spec);
+  return spec;
+}
 
 SchedulingSpec LlmdDefault() {
   return OneProfile({{"queue-scorer", 2},
@@ -78,9 +90,10 @@ Result<SchedulingSpec> BuiltinPolicy(std::string_view name) {
                        {"no-hit-lru-scorer", 2},
                        {kMaxScorePicker, 1}});
   } else if (name == "least-cost") {
-    // The second one matters for long prompts that nobody has: it deals them out evenly.
-    spec = OneProfile({{"least-cost-scorer", 1}, {"no-hit-lru-scorer", 0.2}, {kMaxScorePicker, 1}});
-    Set("no-hit-lru-scorer", "{fullTokens: 4000}", &spec);
+    spec = LeastCost();
+  } else if (name == "least-cost-exact") {
+    spec = LeastCost();
+    spec.plugins.push_back(Plain("precise-prefix-cache-producer"));
   } else if (name == "least-requests") {
     spec = OneProfile({{"active-request-scorer", 1}, {kMaxScorePicker, 1}});
   } else if (name == "power-of-two") {
