@@ -31,6 +31,8 @@ Examples:
       2149 KV blocks on the GPU and 24000 in host memory, from where they come back at 20 GB/s.
   penstock sim --engines 2 --kv-events-port 5557 --kv-replay-port 5657
       What each engine's cache holds, as vLLM publishes it: on ports 5557 and 5558.
+  penstock sim --engines 2 --tokenizer /models/qwen3
+      Prompts are the tokens that a real engine makes of them with the files of that folder.
   curl http://127.0.0.1:8101/v1/chat/completions -H 'content-type: application/json' \
       -d '{"messages": [{"role": "user", "content": "Hello"}], "stream": true}'
 )";
@@ -86,6 +88,11 @@ void Declare(CLI::App& app, Flags& flags) {
   app.add_option("--speed", sim.speed, "How many times faster than the profile")
       ->capture_default_str();
   app.add_option("--model", sim.model, "Model name to serve; default: the profile's");
+  app.add_option("--tokenizer", sim.tokenizer,
+                 "The model's folder, tokenizer.json or tokenizer.model: prompts and answers are "
+                 "its tokens, and chats are written by its template; default: the engines' own "
+                 "words")
+      ->type_name("PATH");
   app.add_option("--lora", sim.loras, "Names of LoRA adapters, with commas")->delimiter(',');
   app.add_option("--scheduling-policy", sim.policy, "fcfs, or priority (the request's field)")
       ->transform(CLI::CheckedTransformer(std::map<std::string, engine::Policy>{

@@ -426,6 +426,18 @@ std::string RenderTokens(const Job& job, uint32_t max_model_len) {
                      tokens.size(), max_model_len, fmt::join(tokens, ","));
 }
 
+std::string RenderPrompts(const Job& job, std::string_view id) {
+  std::string out;
+  for (const std::vector<uint32_t>& tokens : job.prompts) {
+    Append(&out,
+           R"({}{{"request_id":{},"token_ids":[{}],"features":null,"sampling_params":{{}},)"
+           R"("model":{},"stream":{}}})",
+           out.empty() ? "" : ",", Quoted(id), fmt::to_string(fmt::join(tokens, ",")),
+           Quoted(job.model), job.stream);
+  }
+  return job.api == model::Api::kChatRender ? out : "[" + out + "]";
+}
+
 std::string RenderModels(const Names& names, int64_t created) {
   std::string out = R"({"object":"list","data":[)";
   const auto add = [&](std::string_view id, std::string_view parent, uint32_t max_model_len) {

@@ -72,6 +72,9 @@ void Handler::HandlePost(http::Exchange& exchange, model::Api api) {
   if (api == model::Api::kTokenize) {
     return exchange.Respond(200, kJson, RenderTokens(*job, front_.names.max_model_len));
   }
+  if (api == model::Api::kChatRender || api == model::Api::kCompletionRender) {
+    return exchange.Respond(200, kJson, RenderPrompts(*job, MakeId(exchange, api)));
+  }
   AnswerHead head{MakeId(exchange, api), job->model, UnixSeconds()};
   auto answer = std::make_unique<Answer>(*this, exchange, std::move(*job), std::move(head));
   Answer& submitted = *answer;

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "engine/block_hash.h"
+#include "sim/words.h"
 
 namespace penstock::sim {
 namespace {
@@ -60,8 +61,10 @@ Plan MakePlan(const Job& job, size_t prompt_index, uint32_t choice, const Voice&
         std::max(NaturalLength(seed ^ 1, voice.median_output_tokens), job.min_tokens);
     const bool is_cut = job.ignore_eos || natural > limit;
     request.end = is_cut ? engine::FinishReason::kLength : engine::FinishReason::kStop;
-    Writing writing =
-        Write(seed, is_cut ? limit : natural, is_chat ? FirstWord::kBare : FirstWord::kSpaced);
+    const uint32_t count = is_cut ? limit : natural;
+    const FirstWord first = is_chat ? FirstWord::kBare : FirstWord::kSpaced;
+    Writing writing = voice.tokenizer == nullptr ? Write(seed, count, first)
+                                                 : WriteWith(*voice.tokenizer, seed, count, first);
     if (!job.stop.empty()) ApplyStop(job, &writing, &plan);
     request.output_tokens = static_cast<uint32_t>(writing.tokens.size());
     tokens.insert(tokens.end(), writing.tokens.begin(), writing.tokens.end());

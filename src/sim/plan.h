@@ -17,7 +17,8 @@ namespace penstock::sim {
 
 struct Voice {
   uint64_t seed = 1;
-  uint32_t median_output_tokens = 192;  // of answers that no limit cuts
+  uint32_t median_output_tokens = 192;                 // of answers that no limit cuts
+  const tokens::PromptTokenizer* tokenizer = nullptr;  // null: the engine's own words
 };
 
 struct Plan {

@@ -7,6 +7,8 @@
 #include <utility>
 
 #include "sim/text.h"
+#include "sim/words.h"
+#include "wire/json_scan.h"
 
 namespace penstock::sim {
 namespace {
@@ -17,6 +19,41 @@ using model::Api;
 constexpr size_t kMaxDepth = 512;
 
 using Problem = std::optional<HttpError>;
+
+// What prompts are made with.
+struct Input {
+  const tokens::PromptTokenizer* tokenizer;  // null: the engine's own words
+  model::PromptSource source;
+};
+
+// The fields that the tokenizer and the chat template want as they stand. REQUIRES: an object.
+model::PromptSource SourceOf(std::string_view body) {
+  using model::PromptSource;
+  constexpr std::pair<std::string_view, std::string_view PromptSource::*> kFields[] = {
+      {"messages", &PromptSource::messages},
+      {"tools", &PromptSource::tools},
+      {"documents", &PromptSource::documents},
+      {"chat_template", &PromptSource::chat_template},
+      {"chat_template_kwargs", &PromptSource::chat_template_kwargs},
+      {"add_generation_prompt", &PromptSource::add_generation_prompt},
+      {"continue_final_message", &PromptSource::continue_final_message},
+      {"reasoning_effort", &PromptSource::reasoning_effort},
+      {"add_special_tokens", &PromptSource::add_special_tokens},
+  };
+  PromptSource source;
+  wire::JsonScanner json(body);
+  wire::JsonString key;
+  for (json.EnterObject(); json.NextField(&key);) {
+    const bool is_null = json.Peek() == wire::JsonScanner::Kind::kNull;
+    const char* const begin = json.position();
+    if (!json.Skip()) break;
+    const std::string_view value(begin, static_cast<size_t>(json.position() - begin));
+    for (const auto& [name, field] : kFields) {
+      if (key.raw == name) source.*field = is_null ? std::string_view() : value;
+    }
+  }
+  return source;
+}
 
 HttpError Bad(std::string message, std::string_view param) {
   return {400, "BadRequestError", std::move(message), param};
@@ -95,16 +132,26 @@ Problem ReadTokenIds(const json::array& ids, std::string_view field, std::vector
   return std::nullopt;
 }
 
+// A prompt's text.
+Problem AddText(std::string_view text, const Input& input, std::string_view field,
+                std::vector<uint32_t>* tokens) {
+  if (input.tokenizer == nullptr) {
+    Tokenize(text, tokens);
+    return std::nullopt;
+  }
+  const auto done = input.tokenizer->EncodeText(text, input.source.add_special_tokens, tokens);
+  if (!done) return Bad(done.error().detail, field);
+  return std::nullopt;
+}
+
 // A text, a list of texts, a list of token ids, or a list of such lists.
-Problem ReadPrompts(const json::object& body, std::string_view field, Job* job) {
+Problem ReadPrompts(const json::object& body, std::string_view field, const Input& input,
+                    Job* job) {
   const json::value* value = Find(body, field);
   if (value == nullptr) return Bad("'" + std::string(field) + "' is required", field);
   const auto add = [&](const json::value& one) -> Problem {
     std::vector<uint32_t>& tokens = job->prompts.emplace_back();
-    if (one.is_string()) {
-      Tokenize(View(one.get_string()), &tokens);
-      return std::nullopt;
-    }
+    if (one.is_string()) return AddText(View(one.get_string()), input, field, &tokens);
     if (one.is_array()) return ReadTokenIds(one.get_array(), field, &tokens);
     return WrongType(field, "text or token ids", one);
   };
@@ -126,37 +173,35 @@ SpecialToken RoleToken(std::string_view role) {
 }
 
 // A message's content: text, or parts of text and media.
-Problem AddContent(const json::value& content, std::string_view field,
-                   std::vector<uint32_t>* tokens) {
+Problem AddContent(const json::value& content, std::string_view field, Words* words) {
   if (content.is_string()) {
-    Tokenize(View(content.get_string()), tokens);
+    words->Text(View(content.get_string()));
     return std::nullopt;
   }
   if (!content.is_array()) return WrongType(field, "a string or a list of parts", content);
   for (const json::value& part : content.get_array()) {
     if (part.is_string()) {
-      Tokenize(View(part.get_string()), tokens);
+      words->Text(View(part.get_string()));
       continue;
     }
     if (!part.is_object()) return WrongType(field, "a list of parts", part);
     const json::value* text = Find(part.get_object(), "text");
     if (text != nullptr && text->is_string()) {
-      Tokenize(View(text->get_string()), tokens);
+      words->Text(View(text->get_string()));
     } else if (const json::value* type = Find(part.get_object(), "type");
                type != nullptr && type->is_string() &&
                (View(type->get_string()).find("image") != std::string_view::npos ||
                 View(type->get_string()).find("audio") != std::string_view::npos ||
                 View(type->get_string()).find("video") != std::string_view::npos)) {
-      TokenizeMedia(json::serialize(part), tokens);
+      words->Media(json::serialize(part));
     } else {
-      Tokenize(json::serialize(part), tokens);  // tool calls and their results
+      words->Text(json::serialize(part));  // tool calls and their results
     }
   }
   return std::nullopt;
 }
 
-Problem AddMessages(const json::value& messages, std::string_view field,
-                    std::vector<uint32_t>* tokens) {
+Problem AddMessages(const json::value& messages, std::string_view field, Words* words) {
   if (!messages.is_array()) return WrongType(field, "a list of messages", messages);
   if (messages.get_array().empty()) return Bad("'" + std::string(field) + "' is empty", field);
   for (const json::value& message : messages.get_array()) {
@@ -164,16 +209,16 @@ Problem AddMessages(const json::value& messages, std::string_view field,
     const json::object& fields = message.get_object();
     const json::value* role = Find(fields, "role");
     if (role != nullptr && !role->is_string()) return WrongType("role", "a string", *role);
-    tokens->push_back(role == nullptr ? kUser : RoleToken(View(role->get_string())));
+    words->Mark(role == nullptr ? kUser : RoleToken(View(role->get_string())));
     if (const json::value* content = Find(fields, "content")) {
-      if (Problem problem = AddContent(*content, field, tokens)) return problem;
+      if (Problem problem = AddContent(*content, field, words)) return problem;
     } else if (role == nullptr) {
-      Tokenize(json::serialize(message), tokens);  // items of the responses API
+      words->Text(json::serialize(message));  // items of the responses API
     }
     if (const json::value* calls = Find(fields, "tool_calls")) {
-      Tokenize(json::serialize(*calls), tokens);
+      words->Text(json::serialize(*calls));
     }
-    tokens->push_back(kMessageEnd);
+    words->Mark(kMessageEnd);
   }
   return std::nullopt;
 }
@@ -181,28 +226,28 @@ Problem AddMessages(const json::value& messages, std::string_view field,
 // The chat template: tools, system text, each message between its marks, then the assistant's turn.
 // A conversation that goes on begins with the tokens that it had, answer included.
 Problem ReadChat(const json::object& body, std::string_view field, std::string_view system,
-                 Job* job) {
-  std::vector<uint32_t>& tokens = job->prompts.emplace_back();
+                 const Input& input, Job* job) {
+  Words words(input.tokenizer, &job->prompts.emplace_back());
   if (const json::value* tools = Find(body, "tools")) {
-    tokens.push_back(kToolList);
-    Tokenize(json::serialize(*tools), &tokens);
-    tokens.push_back(kMessageEnd);
+    words.Mark(kToolList);
+    words.Text(json::serialize(*tools));
+    words.Mark(kMessageEnd);
   }
   if (const json::value* text = system.empty() ? nullptr : Find(body, system)) {
-    tokens.push_back(kSystem);
-    if (Problem problem = AddContent(*text, system, &tokens)) return problem;
-    tokens.push_back(kMessageEnd);
+    words.Mark(kSystem);
+    if (Problem problem = AddContent(*text, system, &words)) return problem;
+    words.Mark(kMessageEnd);
   }
   const json::value* messages = Find(body, field);
   if (messages == nullptr) return Bad("'" + std::string(field) + "' is required", field);
   if (messages->is_string()) {  // the responses API's short form
-    tokens.push_back(kUser);
-    Tokenize(View(messages->get_string()), &tokens);
-    tokens.push_back(kMessageEnd);
-  } else if (Problem problem = AddMessages(*messages, field, &tokens)) {
+    words.Mark(kUser);
+    words.Text(View(messages->get_string()));
+    words.Mark(kMessageEnd);
+  } else if (Problem problem = AddMessages(*messages, field, &words)) {
     return problem;
   }
-  tokens.push_back(kAssistant);
+  words.Mark(kAssistant);
   return std::nullopt;
 }
 
@@ -230,23 +275,23 @@ Problem ReadTexts(const json::object& body, std::string_view field, std::vector<
 }
 
 // One prompt per pair of texts.
-void AddPair(std::string_view a, std::string_view b, Job* job) {
-  std::vector<uint32_t>& tokens = job->prompts.emplace_back();
-  Tokenize(a, &tokens);
-  tokens.push_back(kMessageEnd);
-  Tokenize(b, &tokens);
+void AddPair(std::string_view a, std::string_view b, const Input& input, Job* job) {
+  Words words(input.tokenizer, &job->prompts.emplace_back());
+  words.Text(a);
+  words.Mark(kMessageEnd);
+  words.Text(b);
 }
 
-Problem ReadRerank(const json::object& body, Job* job) {
+Problem ReadRerank(const json::object& body, const Input& input, Job* job) {
   std::vector<std::string> query;
   if (Problem p = ReadTexts(body, "query", &query)) return p;
   if (Problem p = ReadTexts(body, "documents", &job->documents)) return p;
   if (Problem p = ReadInteger(body, "top_n", 0, 1'000'000, &job->top_n)) return p;
-  for (const std::string& document : job->documents) AddPair(query[0], document, job);
+  for (const std::string& document : job->documents) AddPair(query[0], document, input, job);
   return std::nullopt;
 }
 
-Problem ReadScore(const json::object& body, Job* job) {
+Problem ReadScore(const json::object& body, const Input& input, Job* job) {
   const bool named = Find(body, "text_1") == nullptr;
   std::vector<std::string> left, right;
   if (Problem p = ReadTexts(body, named ? "queries" : "text_1", &left)) return p;
@@ -256,7 +301,8 @@ Problem ReadScore(const json::object& body, Job* job) {
                    std::to_string(right.size()),
                "text_1");
   }
-  for (size_t i = 0; i < right.size(); ++i) AddPair(left[left.size() == 1 ? 0 : i], right[i], job);
+  for (size_t i = 0; i < right.size(); ++i)
+    AddPair(left[left.size() == 1 ? 0 : i], right[i], input, job);
   return std::nullopt;
 }
 
@@ -309,19 +355,37 @@ Problem ReadSampling(const json::object& body, const Names& names, Job* job) {
   return ReadBool(fields, "continuous_usage_stats", &job->continuous_usage);
 }
 
-Problem ReadPrompt(const json::object& body, Job* job) {
+// A chat as the model's template writes it. What the template cannot tell (media, a last message
+// that goes on) is told without it.
+Problem ReadTemplatedChat(const json::object& body, const Input& input, Job* job) {
+  if (input.tokenizer == nullptr) return ReadChat(body, "messages", "", input, job);
+  if (Find(body, "messages") == nullptr) return Bad("'messages' is required", "messages");
+  const auto done = input.tokenizer->EncodeChat(input.source, &job->prompts.emplace_back());
+  if (done) return std::nullopt;
+  using Unknown = tokens::PromptTokenizer::Unknown;
+  const Unknown why = done.error().why;
+  if (why != Unknown::kMedia && why != Unknown::kContinues && why != Unknown::kOtherFormat) {
+    return Bad(done.error().detail, "messages");
+  }
+  job->prompts.clear();
+  return ReadChat(body, "messages", "", input, job);
+}
+
+Problem ReadPrompt(const json::object& body, const Input& input, Job* job) {
   switch (job->api) {
     case Api::kChatCompletions:
-      return ReadChat(body, "messages", "", job);
+    case Api::kChatRender:
+      return ReadTemplatedChat(body, input, job);
     case Api::kMessages:
-      return ReadChat(body, "messages", "system", job);
+      return ReadChat(body, "messages", "system", input, job);
     case Api::kResponses:
-      return ReadChat(body, "input", "instructions", job);
+      return ReadChat(body, "input", "instructions", input, job);
     case Api::kCompletions:
-      return ReadPrompts(body, "prompt", job);
+    case Api::kCompletionRender:
+      return ReadPrompts(body, "prompt", input, job);
     case Api::kTokenize:
-      if (Find(body, "messages") != nullptr) return ReadChat(body, "messages", "", job);
-      return ReadPrompts(body, "prompt", job);
+      if (Find(body, "messages") != nullptr) return ReadTemplatedChat(body, input, job);
+      return ReadPrompts(body, "prompt", input, job);
     case Api::kEmbeddings: {
       std::string format;
       if (Problem p = ReadInteger(body, "dimensions", 1, 65'536, &job->dimensions)) return p;
@@ -330,12 +394,12 @@ Problem ReadPrompt(const json::object& body, Job* job) {
         return Bad("'encoding_format' is neither float nor base64", "encoding_format");
       }
       job->base64 = format == "base64";
-      return ReadPrompts(body, "input", job);
+      return ReadPrompts(body, "input", input, job);
     }
     case Api::kRerank:
-      return ReadRerank(body, job);
+      return ReadRerank(body, input, job);
     case Api::kScore:
-      return ReadScore(body, job);
+      return ReadScore(body, input, job);
     default:
       break;
   }
@@ -396,6 +460,8 @@ Api ClassifyPath(std::string_view path) {
   constexpr std::pair<std::string_view, Api> kPaths[] = {
       {"/v1/chat/completions", Api::kChatCompletions},
       {"/v1/completions", Api::kCompletions},
+      {"/v1/chat/completions/render", Api::kChatRender},
+      {"/v1/completions/render", Api::kCompletionRender},
       {"/v1/responses", Api::kResponses},
       {"/v1/embeddings", Api::kEmbeddings},
       {"/v1/messages", Api::kMessages},
@@ -426,7 +492,9 @@ std::expected<Job, HttpError> ParseJob(Api api, std::string_view body, const Nam
     if (Problem problem = read(fields, names, &job)) return std::unexpected(std::move(*problem));
   }
   if (Problem p = ReadText(fields, "cache_salt", &job.cache_salt)) return std::unexpected(*p);
-  if (Problem p = ReadPrompt(fields, &job)) return std::unexpected(std::move(*p));
+  const Input input{names.tokenizer,
+                    names.tokenizer == nullptr ? model::PromptSource() : SourceOf(body)};
+  if (Problem p = ReadPrompt(fields, input, &job)) return std::unexpected(std::move(*p));
   if (api == Api::kTokenize) return job;
   if (Problem p = CheckLengths(names, job)) return std::unexpected(std::move(*p));
   return job;

@@ -13,6 +13,10 @@
 
 #include "model/request.h"
 
+namespace penstock::tokens {
+class PromptTokenizer;
+}
+
 namespace penstock::sim {
 
 struct HttpError {
@@ -30,6 +34,8 @@ struct Names {
   std::vector<std::string> loras;  // adapter i + 1 of the engine
   uint32_t max_model_len = 0;
   uint32_t max_choices = 256;  // prompts times n of one request
+  // Makes prompts' tokens; null: the engine's own words (text.h).
+  const tokens::PromptTokenizer* tokenizer = nullptr;
 };
 
 struct Job {

@@ -9,6 +9,7 @@
 #include "sim/engine_host.h"
 #include "sim/handler.h"
 #include "sim/metrics.h"
+#include "tokens/prompt_tokenizer.h"
 
 namespace penstock::sim {
 namespace {
@@ -63,6 +64,8 @@ struct Unit {
 class Fleet final : public SimFleet {
  public:
   Result<> Add(net::LoopPool& loops, const SimOptions& options, uint32_t index);
+  // REQUIRES: no engine is added.
+  Result<> LoadTokenizer(const std::string& path);
   // REQUIRES: all engines are added.
   Result<> StartKv(const SimOptions& options);
 
@@ -88,9 +91,17 @@ class Fleet final : public SimFleet {
   }
 
  private:
-  std::unique_ptr<KvPublisher> kv_;  // null: events are not published
+  std::unique_ptr<tokens::PromptTokenizer> tokenizer_;  // null: the engines' own words
+  std::unique_ptr<KvPublisher> kv_;                     // null: events are not published
   std::vector<std::unique_ptr<Unit>> units_;
 };
+
+Result<> Fleet::LoadTokenizer(const std::string& path) {
+  auto loaded = tokens::PromptTokenizer::Load({.path = path});
+  if (!loaded) return std::unexpected(std::move(loaded.error()));
+  tokenizer_ = std::move(*loaded);
+  return {};
+}
 
 Result<> Fleet::Add(net::LoopPool& loops, const SimOptions& options, uint32_t index) {
   engine::EngineOptions engine_options = options.profile.Options();
@@ -107,7 +118,8 @@ Result<> Fleet::Add(net::LoopPool& loops, const SimOptions& options, uint32_t in
   auto unit = std::make_unique<Unit>();
   Front& front = unit->front;
   front.names = {options.model, options.loras, engine_options.max_model_len};
-  front.voice = {options.seed, options.median_output_tokens};
+  front.names.tokenizer = tokenizer_.get();
+  front.voice = {options.seed, options.median_output_tokens, tokenizer_.get()};
   front.engine_options = engine_options;
   front.created = std::chrono::duration_cast<std::chrono::seconds>(
                       std::chrono::system_clock::now().time_since_epoch())
@@ -159,6 +171,11 @@ Result<std::unique_ptr<SimFleet>> SimFleet::Start(net::LoopPool& loops, SimOptio
   if (options.model.empty()) options.model = options.profile.model;
   if (Result<> ok = Check(options); !ok) return std::unexpected(std::move(ok.error()));
   auto fleet = std::make_unique<Fleet>();
+  if (!options.tokenizer.empty()) {
+    if (Result<> ok = fleet->LoadTokenizer(options.tokenizer); !ok) {
+      return std::unexpected(std::move(ok.error()));
+    }
+  }
   for (uint32_t i = 0; i < options.engines; ++i) {
     if (Result<> ok = fleet->Add(loops, options, i); !ok) {
       return std::unexpected(std::move(ok.error()));

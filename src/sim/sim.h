@@ -27,6 +27,9 @@ struct SimOptions {
   uint64_t seed = 1;  // engines' noise differs, their answers do not
   uint32_t median_output_tokens = 192;
   KvOptions kv;  // events about cached blocks
+  // A model's folder, tokenizer.json or .model: prompts and answers are its tokens, and chats are
+  // written by its template; "": the engines' own words.
+  std::string tokenizer;
 };
 
 // THREADS: Start and the destructor while the loops do not run; Drain like http::Server::Drain.

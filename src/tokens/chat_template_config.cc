@@ -3,11 +3,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <boost/json.hpp>
 #include <filesystem>
+#include <iterator>
 
 #include "core/file.h"
 #include "tokens/chat_template_json.h"
+#include "wire/json_scan.h"
 
 namespace penstock::tokens {
 namespace {
@@ -96,20 +99,35 @@ Result<std::string_view> ChatTemplateConfig::Choose(std::string_view name, Tools
 }
 
 Result<ChatTemplateConfig> ReadChatTemplateConfig(std::string_view text) {
-  const auto value = ParseJson(text);
-  if (!value) return std::unexpected(value.error());
-  const json::object* object = value->if_object();
-  if (object == nullptr) return Fail(Code::kInvalidArgument, "must be a JSON object");
-  ChatTemplateConfig out;
-  if (const json::value* templates = object->if_contains("chat_template")) {
-    if (const auto read = ReadTemplates(*templates, &out); !read) {
-      return std::unexpected(read.error());
-    }
+  // The other fields are not looked at: many have a model_max_length of 1e30 in digits.
+  std::string_view templates;
+  std::array<std::string_view, std::size(kSpecialTokens)> special;
+  wire::JsonScanner scanner(text);
+  if (scanner.Peek() != wire::JsonScanner::Kind::kObject) {
+    return Fail(Code::kInvalidArgument, "must be a JSON object");
   }
-  for (const std::string_view name : kSpecialTokens) {
-    const json::value* token = object->if_contains(json::string_view(name.data(), name.size()));
-    if (token == nullptr) continue;
-    if (const auto read = ReadSpecialToken(name, *token, &out); !read) {
+  wire::JsonString key;
+  for (scanner.EnterObject(); scanner.NextField(&key);) {
+    scanner.Peek();
+    const char* const begin = scanner.position();
+    if (!scanner.Skip()) break;
+    const std::string_view value(begin, static_cast<size_t>(scanner.position() - begin));
+    if (key.raw == "chat_template") templates = value;
+    const auto name = std::ranges::find(kSpecialTokens, key.raw);
+    if (name != std::end(kSpecialTokens)) special[name - std::begin(kSpecialTokens)] = value;
+  }
+  if (!scanner.Finish()) return Fail(Code::kInvalidArgument, scanner.Complaint());
+  ChatTemplateConfig out;
+  if (!templates.empty()) {
+    const auto value = ParseJson(templates);
+    if (!value) return std::unexpected(value.error());
+    if (const auto read = ReadTemplates(*value, &out); !read) return std::unexpected(read.error());
+  }
+  for (size_t i = 0; i < special.size(); ++i) {
+    if (special[i].empty()) continue;
+    const auto value = ParseJson(special[i]);
+    if (!value) return std::unexpected(value.error());
+    if (const auto read = ReadSpecialToken(kSpecialTokens[i], *value, &out); !read) {
       return std::unexpected(read.error());
     }
   }

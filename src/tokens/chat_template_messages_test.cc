@@ -103,6 +103,12 @@ TEST(ChatTemplateConfig, ChoosesAmongNamedTemplates) {
   EXPECT_EQ(*config->Choose("rag", ChatTemplateConfig::Tools::kNone), "R");
   EXPECT_EQ(ChatTemplateConfig().Choose("", ChatTemplateConfig::Tools::kNone).error().code,
             Code::kNotFound);
+  const auto large = ReadChatTemplateConfig(
+      R"({"model_max_length": 1000000000000000019884624838656, "bos_token": "<s>"})");
+  ASSERT_TRUE(large) << large.error().message;
+  EXPECT_EQ(large->special_tokens.size(), 1u);
+  EXPECT_EQ(ReadChatTemplateConfig("[]").error().message, "must be a JSON object");
+  EXPECT_FALSE(ReadChatTemplateConfig(R"({"bos_token": "<s>")"));
   EXPECT_EQ(ReadChatTemplateConfig(R"({"chat_template": [5]})").error().message,
             "chat_template[0] must have the texts name and template");
   EXPECT_EQ(ReadChatTemplateConfig(R"({"bos_token": 5})").error().message,
