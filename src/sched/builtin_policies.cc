@@ -93,6 +93,8 @@ Result<SchedulingSpec> BuiltinPolicy(std::string_view name) {
     spec = LeastCost();
   } else if (name == "least-cost-exact") {
     spec = LeastCost();
+    // What is pushed out is known here, and not sent where it was.
+    Set("least-cost-scorer", "{eviction: 20}", &spec);
     spec.plugins.push_back(Plain("precise-prefix-cache-producer"));
   } else if (name == "least-requests") {
     spec = OneProfile({{"active-request-scorer", 1}, {kMaxScorePicker, 1}});

@@ -111,7 +111,7 @@ OLDER = {
 }
 # What their machinery is missing for: not even zeros.
 ABSENT = re.compile(
-    r"flow_control|predicted|prediction|slo_violation|kv_cache_(index|events)|kvcache_|disagg|pd_decision|"
+    r"flow_control|predicted|prediction|slo_violation|kvcache_|disagg|pd_decision|"
     r"program_aware|encoder_cache|model_rewrite|inference_request_metric")
 
 
@@ -312,7 +312,7 @@ def test_state_of_plugins(stack):
     engines, epp, envoy = stack()
     for engine in engines:
         engine.answer = stream_with_usage(2)
-    assert envoy.post(CHAT, ask("long " * 200, stream=True)).status == 200
+    assert envoy.post(CHAT, ask("confidential " * 200, stream=True)).status == 200
     response = epp.admin_get("/debug/plugins/state")
     assert response.status == 200
     state = response.json()
@@ -323,7 +323,7 @@ def test_state_of_plugins(stack):
     by_type = {plugin["type"]: plugin for plugin in state["plugins"].values()}
     assert by_type["approx-prefix-cache-producer"]["state"]["prefix_indexer_size"] > 0
     assert "message" in by_type["queue-scorer"]
-    assert "long" not in response.body.decode()
+    assert "confidential" not in response.body.decode()
     with RawConnection(epp.admin) as connection:
         assert connection.request("POST", "/debug/plugins/state").status == 405
 
