@@ -25,8 +25,6 @@ function(penstock_module name)
     add_executable(${name}_test ${tests})
     target_link_libraries(${name}_test PRIVATE penstock_${name} GTest::gtest_main GTest::gmock
                           ${RAPIDCHECK_LIBRARY} ${ARG_TEST_LIBS})
-    target_compile_definitions(${name}_test PRIVATE
-      PENSTOCK_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
     add_test(NAME ${name} COMMAND ${name}_test WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
   endif()
 endfunction()

@@ -23,7 +23,7 @@ std::string NameOf(const Anchor& anchor) {
 
 // The fields of a CSV's lines, its head left out.
 std::vector<std::vector<std::string>> ReadCsv(const std::string& name) {
-  std::ifstream file(PENSTOCK_SOURCE_DIR "/tests/data/h100-vllm-0.26/" + name);
+  std::ifstream file("tests/data/h100-vllm-0.26/" + name);
   std::vector<std::vector<std::string>> rows;
   std::string line;
   std::getline(file, line);

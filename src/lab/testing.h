@@ -11,7 +11,7 @@ namespace penstock::lab {
 // sources. "" when there is none.
 inline std::string DataFolder() {
   const char* given = std::getenv("PENSTOCK_DATA");
-  const std::string folder = given != nullptr ? given : PENSTOCK_SOURCE_DIR "/../shared/data";
+  const std::string folder = given != nullptr ? given : "../shared/data";
   return std::filesystem::is_directory(folder) ? folder : "";
 }
 

@@ -17,7 +17,7 @@ namespace {
 namespace json = boost::json;
 
 json::object Record() {
-  const auto text = ReadFile(PENSTOCK_SOURCE_DIR "/tests/conformance/chat_messages.json", 1 << 20);
+  const auto text = ReadFile("tests/conformance/chat_messages.json", 1 << 20);
   return ParseJson(*text)->get_object();
 }
 

@@ -35,15 +35,12 @@ std::unique_ptr<Source> Read(Reader reader, std::string_view text,
 
 constexpr TraceOptions kSkip{.skips_bad_lines = true};
 
-std::string DataFile(std::string_view name) {
-  return std::string(PENSTOCK_SOURCE_DIR) + "/tests/data/traces/" + std::string(name);
-}
+std::string DataFile(std::string_view name) { return "tests/data/traces/" + std::string(name); }
 
 // "" when the measured data are not there.
 std::string MeasuredFile(std::string_view name) {
   const char* folder = std::getenv("PENSTOCK_DATA");
-  const std::string base =
-      folder != nullptr ? folder : std::string(PENSTOCK_SOURCE_DIR) + "/../shared/data";
+  const std::string base = folder != nullptr ? folder : "../shared/data";
   const std::string path = base + "/traces/" + std::string(name);
   return std::filesystem::exists(path) ? path : "";
 }

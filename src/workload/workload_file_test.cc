@@ -94,7 +94,7 @@ data:
 }
 
 TEST(WorkloadFile, TheExampleOfTheDocumentIsOne) {
-  const auto text = ReadFile(std::string(PENSTOCK_SOURCE_DIR) + "/docs/workloads.md", 1 << 20);
+  const auto text = ReadFile("docs/workloads.md", 1 << 20);
   ASSERT_TRUE(text.has_value());
   constexpr std::string_view kFence = "```yaml\n";
   const size_t begin = text->find(kFence) + kFence.size();
