@@ -24,6 +24,7 @@
 #include "director/director.h"
 #include "discovery/discovery.h"
 #include "http/server.h"
+#include "intake/preparer.h"
 #include "intake/request_metrics.h"
 #include "net/loop.h"
 #include "net/tls.h"
@@ -78,6 +79,7 @@ class Brain {
   net::LoopPool& loops() { return loops_; }
   const EngineTls& engine_tls() const { return engine_tls_; }
   net::LoopPool& admin_loops() { return admin_loops_; }
+  intake::Preparer& preparer() { return preparer_; }
   size_t connections_per_loop() const { return connections_per_loop_; }
   uint64_t RandomSeed();
   void SetDraining() { draining_.store(true); }
@@ -116,7 +118,8 @@ class Brain {
   StateMetrics state_;
   admin::AdminShared admin_shared_;
   const size_t connections_per_loop_;
-  net::LoopPool loops_;        // traffic
+  net::LoopPool loops_;  // traffic
+  intake::Preparer preparer_;
   net::LoopPool admin_loops_;  // looking must not disturb serving; also what happens once a second
   std::unique_ptr<http::Server> admin_server_;
   std::unique_ptr<signals::Scraper> scraper_;

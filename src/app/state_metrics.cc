@@ -121,6 +121,7 @@ StateMetrics::StateMetrics(telemetry::Registry& r, StateSources sources)
       prefix_evictions_(r.AddFollowedCounterFamily("penstock_prefix_indexer_evictions_total",
                                                    "Entries that gave way to newer ones.",
                                                    {"plugin_name"})),
+      tokens_(r),
       connections_open_(r.AddGaugeFamily("penstock_http_connections_open",
                                          "Client connections that are open.", {"server"})),
       connections_(r.AddFollowedCounterFamily(
@@ -229,9 +230,12 @@ void StateMetrics::RefreshPlugins() {
         prefix_size_.With({plugin.name(), plugin.type()}).Set(stat.value);
       } else if (stat.metric == "prefix_indexer_evictions_total") {
         prefix_evictions_.With({plugin.name()}).Follow(stat.value);
+      } else if (stat.metric.starts_with("token_")) {
+        tokens_.Follow(plugin, stat);
       }
     }
   }
+  tokens_.Follow(sources_.preparer());
   decision_log_bytes_.Set(static_cast<double>(sources_.director.decisions().bytes()));
 }
 

@@ -14,10 +14,12 @@
 #include <utility>
 #include <vector>
 
+#include "app/token_metrics.h"
 #include "core/mutex.h"
 #include "core/time.h"
 #include "director/director.h"
 #include "http/server.h"
+#include "intake/preparer.h"
 #include "recording/recorder.h"
 #include "telemetry/metrics.h"
 
@@ -27,6 +29,7 @@ namespace penstock::app {
 struct StateSources {
   director::Director& director;
   std::function<std::vector<std::pair<std::string_view, http::ServerStats>>()> servers;
+  std::function<intake::Preparer::Stats()> preparer;
   std::string version;
   const recording::Recorder* recorder = nullptr;  // null: none
   std::string pool_name = "default";
@@ -68,6 +71,7 @@ class StateMetrics {
   telemetry::Family<telemetry::Gauge>& in_flight_tokens_;
   telemetry::Family<telemetry::Gauge>& prefix_size_;
   telemetry::Family<telemetry::FollowedCounter>& prefix_evictions_;
+  TokenMetrics tokens_;
   telemetry::Family<telemetry::Gauge>& connections_open_;
   telemetry::Family<telemetry::FollowedCounter>& connections_;
   telemetry::Family<telemetry::FollowedCounter>& http_requests_;
