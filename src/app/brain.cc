@@ -152,6 +152,7 @@ Brain::Brain(const config::ServeConfig& config, ChosenScheduler chosen, const Br
                            options_.pool_namespace, options_.signals && !options_.signals->models}),
       state_(registry_, {.director = director_,
                          .servers = [this] { return ServerStats(); },
+                         .preparer = [this] { return preparer_.stats(); },
                          .version = PENSTOCK_VERSION,
                          .recorder = recorder_.get(),
                          .pool_name = options_.pool_name,
@@ -169,6 +170,7 @@ Brain::Brain(const config::ServeConfig& config, ChosenScheduler chosen, const Br
       connections_per_loop_(ConnectionsPerLoop(RaiseDescriptorLimit(), LoopsOf(config_),
                                                config_.limits.max_connections)),
       loops_(LoopsOf(config_)),
+      preparer_(director_.scheduler(), loops_.size()),
       admin_loops_(1) {
   AddEngineTlsMetrics(registry_, engine_tls_);
   if (options_.shows_older_names) AddOlderNames(registry_);

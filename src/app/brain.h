@@ -26,6 +26,7 @@
 #include "director/director.h"
 #include "discovery/discovery.h"
 #include "http/server.h"
+#include "intake/preparer.h"
 #include "intake/request_metrics.h"
 #include "net/loop.h"
 #include "net/tls.h"
@@ -80,6 +81,7 @@ class Brain {
   net::LoopPool& loops() { return loops_; }
   const EngineTls& engine_tls() const { return engine_tls_; }
   net::LoopPool& admin_loops() { return admin_loops_; }
+  intake::Preparer& preparer() { return preparer_; }
   size_t connections_per_loop() const { return connections_per_loop_; }
   uint64_t RandomSeed();
   void SetDraining() { draining_.store(true); }
@@ -121,7 +123,8 @@ class Brain {
   KvMetrics kv_metrics_;
   std::unique_ptr<KvEvents> kv_events_;  // null: no plugin asks for them
   const size_t connections_per_loop_;
-  net::LoopPool loops_;        // traffic
+  net::LoopPool loops_;  // traffic
+  intake::Preparer preparer_;
   net::LoopPool admin_loops_;  // looking must not disturb serving; also what happens once a second
   std::unique_ptr<http::Server> admin_server_;
   std::unique_ptr<signals::Scraper> scraper_;

@@ -50,8 +50,8 @@ Result<> Gateway::Impl::OpenServer() {
                                    .idle_timeout = config.timeouts.idle};
   http::CallOptions with_tls = plain;
   with_tls.tls = brain->engine_tls().requests;
-  shared = std::make_unique<proxy::GatewayShared>(
-      proxy::GatewayShared{brain->director(), brain->metrics(), plain, with_tls});
+  shared = std::make_unique<proxy::GatewayShared>(proxy::GatewayShared{
+      brain->director(), brain->metrics(), plain, with_tls, &brain->preparer()});
   auto opened = http::Server::Create(
       brain->loops(), listen->host, listen->port,
       GatewayServerOptions(config, brain->connections_per_loop(), brain->metrics()),

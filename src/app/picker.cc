@@ -154,7 +154,8 @@ Result<> Picker::Impl::OpenServers() {
                           *bodies,
                           {ParsersOf(settings), config.limits.max_body_bytes,
                            !flags.disable_endpoint_subset_filter, flags.emit_endpoint_scores},
-                          *streams});
+                          *streams,
+                          &brain->preparer()});
   grpc::ServerOptions options;
   options.max_message_bytes = flags.grpc_max_recv_msg_size;
   options.max_connections = brain->connections_per_loop();

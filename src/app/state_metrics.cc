@@ -126,6 +126,7 @@ StateMetrics::StateMetrics(telemetry::Registry& r, StateSources sources)
           "Requests that were told of a peer that has more of their prompt cached.",
           {"plugin_name"})),
       prefix_(r),
+      tokens_(r),
       connections_open_(r.AddGaugeFamily("penstock_http_connections_open",
                                          "Client connections that are open.", {"server"})),
       connections_(r.AddFollowedCounterFamily(
@@ -236,11 +237,14 @@ void StateMetrics::RefreshPlugins() {
         prefix_evictions_.With({plugin.name()}).Follow(stat.value);
       } else if (stat.metric == "p2p_sources_named_total") {
         p2p_sources_.With({plugin.name()}).Follow(stat.value);
+      } else if (stat.metric.starts_with("token_")) {
+        tokens_.Follow(plugin, stat);
       } else {
         prefix_.Show(plugin, stat);
       }
     }
   }
+  tokens_.Follow(sources_.preparer());
   decision_log_bytes_.Set(static_cast<double>(sources_.director.decisions().bytes()));
 }
 

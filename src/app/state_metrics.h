@@ -15,10 +15,12 @@
 #include <vector>
 
 #include "app/prefix_metrics.h"
+#include "app/token_metrics.h"
 #include "core/mutex.h"
 #include "core/time.h"
 #include "director/director.h"
 #include "http/server.h"
+#include "intake/preparer.h"
 #include "recording/recorder.h"
 #include "telemetry/metrics.h"
 
@@ -28,6 +30,7 @@ namespace penstock::app {
 struct StateSources {
   director::Director& director;
   std::function<std::vector<std::pair<std::string_view, http::ServerStats>>()> servers;
+  std::function<intake::Preparer::Stats()> preparer;
   std::string version;
   const recording::Recorder* recorder = nullptr;  // null: none
   std::string pool_name = "default";
@@ -71,6 +74,7 @@ class StateMetrics {
   telemetry::Family<telemetry::FollowedCounter>& prefix_evictions_;
   telemetry::Family<telemetry::FollowedCounter>& p2p_sources_;
   PrefixMetrics prefix_;
+  TokenMetrics tokens_;
   telemetry::Family<telemetry::Gauge>& connections_open_;
   telemetry::Family<telemetry::FollowedCounter>& connections_;
   telemetry::Family<telemetry::FollowedCounter>& http_requests_;

@@ -264,6 +264,8 @@ void Stream::Decide() {
     part_.shared.metrics.OnClientError("no_parser");
     return RefuseUnread(400, fmt::format("no parser reads the path {}", path), "");
   }
+  intake::Preparer* const preparer = part_.shared.preparer;
+  if (preparer != nullptr && preparer->Takes(body_.size())) return DecideLater(*route);
   auto read = part_.reader.Read(*route, request_id_, headers_, body_);
   if (!read) {
     part_.shared.metrics.OnClientError(read.error().code);
@@ -271,8 +273,30 @@ void Stream::Decide() {
   }
   read->request.subset = subset_;
   splices_ = read->edits.Splices();
-  intake::Admission admission = intake::Admit(std::move(*read), part_.lane, part_.shared.metrics,
-                                              part_.series, received_, part_.loop);
+  Forward(intake::Admit(std::move(*read), part_.lane, part_.shared.metrics, part_.series, received_,
+                        part_.loop));
+}
+
+void Stream::DecideLater(const api::Route& route) {
+  auto request = std::make_shared<intake::LongRequest>(std::move(body_), headers_);
+  if (auto read = request->Read(route, request_id_); !read) {
+    part_.shared.metrics.OnClientError(read.error().code);
+    return RefuseUnread(read.error().status, read.error().message, "");
+  }
+  request->incoming().request.subset = subset_;
+  request->Begin(part_.lane.Begin(std::move(request->incoming().request)));
+  phase_ = Phase::kPreparing;
+  waiting_ = part_.shared.preparer->Start(
+      std::move(request), received_, part_.loop, [this](intake::LongRequest* prepared) {
+        if (phase_ != Phase::kPreparing) return;  // Envoy has answered itself
+        body_ = std::move(prepared->body());
+        splices_ = prepared->incoming().edits.Splices();
+        Forward(intake::AdmitPrepared(*prepared, part_.lane, part_.shared.metrics, part_.series,
+                                      received_, part_.loop));
+      });
+}
+
+void Stream::Forward(intake::Admission admission) {
   if (admission.follower == nullptr) {
     const director::Rejection& rejection = admission.rejection;
     return Refuse(rejection.status, rejection.message,
@@ -360,7 +384,7 @@ void Stream::OnDrained() {
 
 void Stream::OnResponseHeaders(const Incoming& incoming) {
   // Envoy may have answered itself, before the request was whole.
-  if (phase_ != Phase::kForwarded && phase_ != Phase::kRequestBody) {
+  if (phase_ != Phase::kForwarded && phase_ != Phase::kRequestBody && phase_ != Phase::kPreparing) {
     return Fail(grpc::Status::kInvalidArgument, "response headers come out of order");
   }
   int status = 0;

@@ -29,6 +29,7 @@
 #include "extproc/stream_metrics.h"
 #include "grpc/server.h"
 #include "intake/follower.h"
+#include "intake/preparer.h"
 #include "intake/request_metrics.h"
 #include "intake/request_reader.h"
 
@@ -48,6 +49,7 @@ struct Shared {
   ByteBudget& bodies;  // of all requests that are held back
   Options options;
   StreamMetrics& streams;
+  intake::Preparer* preparer = nullptr;     // null: all requests are prepared on their loops
   std::atomic<int64_t> warned_at_nanos{0};  // of a stream that was ended
 };
 
@@ -79,6 +81,7 @@ class Stream final : public grpc::CallListener {
   enum class Phase : uint8_t {
     kBegin,
     kRequestBody,  // more of it is to come
+    kPreparing,    // beside the loop
     kForwarded,    // decided; the answer's head is awaited
     kAnswer,       // its body
     kOver,         // nothing more is expected
@@ -102,6 +105,10 @@ class Stream final : public grpc::CallListener {
   bool CheckModes(const Incoming& incoming);
   void NoteSubset(const Incoming& incoming);
   void Decide();
+  // Has the request prepared beside the loop first.
+  void DecideLater(const api::Route& route);
+  // Sends an admitted request on, or refuses one that is not.
+  void Forward(intake::Admission admission);
   void SendRequestHeaders();
   // As much of the body as Envoy takes.
   void ForwardBody();
@@ -138,6 +145,7 @@ class Stream final : public grpc::CallListener {
   size_t piece_ = 0, piece_from_ = 0;     // what is not sent yet
   uint64_t unsent_ = 0;
   std::unique_ptr<intake::Follower> follower_;
+  intake::Waiting waiting_;
 };
 
 // The service envoy.service.ext_proc.v3.ExternalProcessor.

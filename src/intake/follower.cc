@@ -89,21 +89,28 @@ void Follower::OnEnd(director::EndKind kind, int status, std::string_view reason
   metrics_.OnError(series_.labels(), is_engines ? "ModelServerError" : director::EndKindName(kind));
 }
 
-Admission Admit(IncomingRequest incoming, director::Lane& lane, RequestMetrics& metrics,
-                RequestMetrics::Cache& series, Time received, const net::Loop& loop) {
-  const std::string model = incoming.request.model;
-  const std::string target = incoming.request.target_model;
-  const api::Route route = incoming.route;
-  const Time before = loop.Now();
-  director::Arrival arrival = lane.Arrive(std::move(incoming.request), received, UnixMicros());
-  const Time after = loop.Now();
-  const Duration took = after - before;
+namespace {
+
+// Who a request is, for what is counted of it.
+struct Identity {
+  std::string model, target_model, fairness_id;
+  api::Route route;
+};
+
+Identity IdentityOf(const IncomingRequest& incoming, const model::Request& request) {
+  return {request.model, request.target_model, incoming.fairness_id, incoming.route};
+}
+
+Admission Settle(director::Arrival arrival, const Identity& who, Duration took, Time after,
+                 Time received, director::Lane& lane, RequestMetrics& metrics,
+                 RequestMetrics::Cache& series) {
   if (arrival.flight == nullptr) {
-    RequestLabels labels{model, target, incoming.fairness_id};
+    RequestLabels labels{who.model, who.target_model, who.fairness_id};
     // A model that no engine names may be a client's invention: it gets no series of its own.
     const std::shared_ptr<const model::PoolSnapshot> pool =
         lane.director().fleet().snapshot().Get();
-    if (!metrics.trusts_model_names() && !target.empty() && pool->Serving(target) == nullptr) {
+    if (!metrics.trusts_model_names() && !who.target_model.empty() &&
+        pool->Serving(who.target_model) == nullptr) {
       labels.model = labels.target_model = "unknown";
     }
     metrics.OnDecision(took, labels.target_model, "", "");
@@ -112,12 +119,32 @@ Admission Admit(IncomingRequest incoming, director::Lane& lane, RequestMetrics& 
   }
   director::Flight& flight = *arrival.flight;
   flight.SetDecisionTime(took);
-  RequestSeries& own = series.Find({model, target, incoming.fairness_id});
+  RequestSeries& own = series.Find({who.model, who.target_model, who.fairness_id});
   metrics.OnDecision(took, own.target_model, flight.target().name,
                      std::to_string(flight.target().port));
   metrics.OnDispatch(flight.record().attempts.front(), after - received);
   own.requests.Add();
-  return {std::make_unique<Follower>(std::move(arrival.flight), route, metrics, own), {}};
+  return {std::make_unique<Follower>(std::move(arrival.flight), who.route, metrics, own), {}};
+}
+
+}  // namespace
+
+Admission Admit(IncomingRequest incoming, director::Lane& lane, RequestMetrics& metrics,
+                RequestMetrics::Cache& series, Time received, const net::Loop& loop) {
+  const Identity who = IdentityOf(incoming, incoming.request);
+  const Time before = loop.Now();
+  director::Arrival arrival = lane.Arrive(std::move(incoming.request), received, UnixMicros());
+  const Time after = loop.Now();
+  return Settle(std::move(arrival), who, after - before, after, received, lane, metrics, series);
+}
+
+Admission AdmitPrepared(LongRequest& request, director::Lane& lane, RequestMetrics& metrics,
+                        RequestMetrics::Cache& series, Time received, const net::Loop& loop) {
+  const Identity who = IdentityOf(request.incoming(), request.context().request);
+  const Time before = loop.Now();
+  director::Arrival arrival = lane.Proceed(std::move(request.context()), received, UnixMicros());
+  const Time after = loop.Now();
+  return Settle(std::move(arrival), who, after - before, after, received, lane, metrics, series);
 }
 
 }  // namespace penstock::intake

@@ -12,6 +12,7 @@
 #include "api/parsers.h"
 #include "api/usage.h"
 #include "director/director.h"
+#include "intake/preparer.h"
 #include "intake/request_metrics.h"
 #include "intake/request_reader.h"
 #include "net/loop.h"
@@ -68,5 +69,8 @@ struct Admission {
 };
 Admission Admit(IncomingRequest incoming, director::Lane& lane, RequestMetrics& metrics,
                 RequestMetrics::Cache& series, Time received, const net::Loop& loop);
+// The same for a request that was prepared beside the loop (Preparer).
+Admission AdmitPrepared(LongRequest& request, director::Lane& lane, RequestMetrics& metrics,
+                        RequestMetrics::Cache& series, Time received, const net::Loop& loop);
 
 }  // namespace penstock::intake

@@ -8,6 +8,18 @@
 #include "telemetry/log.h"
 
 namespace penstock::proxy {
+namespace {
+
+// Holds the place of the relay until the request is prepared; it goes with the client.
+class WaitingClient final : public http::ExchangeListener {
+ public:
+  explicit WaitingClient(intake::Waiting waiting) : waiting_(std::move(waiting)) {}
+
+ private:
+  intake::Waiting waiting_;
+};
+
+}  // namespace
 
 GatewayHandler::GatewayHandler(net::Loop& loop, GatewayShared& shared, uint64_t seed)
     : loop_(loop),
@@ -62,11 +74,40 @@ void GatewayHandler::HandleInference(http::Exchange& exchange, const api::Route&
   headers.reserve(head.headers.list.size());
   for (const http::Header& h : head.headers.list) headers.push_back({h.name, h.value});
   const std::string id = reader_.RequestId(head.headers.Find("x-request-id"));
+  if (shared_.preparer != nullptr && shared_.preparer->Takes(exchange.body().size())) {
+    return HandleLong(exchange, route, headers, id);
+  }
   auto read = reader_.Read(route, id, std::move(headers), exchange.body());
   if (!read) return RespondError(exchange, route.api, read.error(), id);
   std::vector<api::Splice> splices = read->edits.Splices();
   intake::Admission admission =
       intake::Admit(std::move(*read), lane_, shared_.metrics, series_, exchange.received(), loop_);
+  Dispatch(exchange, route, id, std::move(admission), std::move(splices));
+}
+
+void GatewayHandler::HandleLong(http::Exchange& exchange, const api::Route& route,
+                                const std::vector<model::HeaderView>& headers,
+                                const std::string& id) {
+  auto request = std::make_shared<intake::LongRequest>(std::move(exchange.body()), headers);
+  if (auto read = request->Read(route, id); !read) {
+    return RespondError(exchange, route.api, read.error(), id);
+  }
+  request->Begin(lane_.Begin(std::move(request->incoming().request)));
+  intake::Waiting waiting =
+      shared_.preparer->Start(std::move(request), exchange.received(), loop_,
+                              [this, &exchange, route, id](intake::LongRequest* prepared) {
+                                exchange.body() = std::move(prepared->body());
+                                Dispatch(exchange, route, id,
+                                         intake::AdmitPrepared(*prepared, lane_, shared_.metrics,
+                                                               series_, exchange.received(), loop_),
+                                         prepared->incoming().edits.Splices());
+                              });
+  exchange.SetListener(std::make_unique<WaitingClient>(std::move(waiting)));
+}
+
+void GatewayHandler::Dispatch(http::Exchange& exchange, const api::Route& route,
+                              const std::string& id, intake::Admission admission,
+                              std::vector<api::Splice> splices) {
   if (admission.follower == nullptr) {
     const director::Rejection& rejection = admission.rejection;
     return RespondError(exchange, route.api,

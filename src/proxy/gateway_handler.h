@@ -14,6 +14,8 @@
 #include "director/director.h"
 #include "http/client.h"
 #include "http/server.h"
+#include "intake/follower.h"
+#include "intake/preparer.h"
 #include "intake/request_metrics.h"
 #include "intake/request_reader.h"
 #include "proxy/models_list.h"
@@ -25,7 +27,8 @@ struct GatewayShared {
   director::Director& director;
   intake::RequestMetrics& metrics;
   http::CallOptions call_options;
-  http::CallOptions tls_call_options;  // of engines that speak TLS
+  http::CallOptions tls_call_options;    // of engines that speak TLS
+  intake::Preparer* preparer = nullptr;  // null: all requests are prepared on their loops
 };
 
 class GatewayHandler : public http::Handler {
@@ -40,6 +43,12 @@ class GatewayHandler : public http::Handler {
   void HandleModels(http::Exchange& exchange);
   void HandleHealth(http::Exchange& exchange);
   void HandleInference(http::Exchange& exchange, const api::Route& route);
+  // Has the request prepared beside the loop first.
+  void HandleLong(http::Exchange& exchange, const api::Route& route,
+                  const std::vector<model::HeaderView>& headers, const std::string& id);
+  // Sends an admitted request to its engine, or answers one that is not.
+  void Dispatch(http::Exchange& exchange, const api::Route& route, const std::string& id,
+                intake::Admission admission, std::vector<api::Splice> splices);
   // Ends the exchange with an error in the API's own shape, and counts it.
   void RespondError(http::Exchange& exchange, model::Api api, const api::ApiError& error,
                     std::string_view request_id);

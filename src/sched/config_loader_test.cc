@@ -519,9 +519,9 @@ TEST(BuiltinPolicy, KnowsItsNames) {
   const auto unknown = BuiltinPolicy("stickyy");
   ASSERT_FALSE(unknown);
   EXPECT_EQ(unknown.error().code, Code::kNotFound);
-  EXPECT_THAT(unknown.error().message,
-              HasSubstr("least-cost, least-cost-exact, sticky, weighted, weighted-lru, least-requests, power-of-two, "
-                        "round-robin, random"));
+  EXPECT_THAT(unknown.error().message, HasSubstr("least-cost, least-cost-exact, sticky, weighted, "
+                                                 "weighted-lru, least-requests, power-of-two, "
+                                                 "round-robin, random"));
 }
 
 TEST(KnownTypes, EveryMissingTypeSaysWhatItNeeds) {

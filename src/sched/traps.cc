@@ -100,6 +100,12 @@ class TrapFinder {
   void CheckPlugin(const PluginSpec& plugin);
   void CheckHandler();
   void CheckWhole();
+  // Whether prompts' token ids are found out.
+  bool HasTokenizers() const {
+    return std::any_of(spec_.plugins.begin(), spec_.plugins.end(), [](const PluginSpec& plugin) {
+      return plugin.type == "token-producer" && plugin.parameters.Find("models") != nullptr;
+    });
+  }
 
   const SchedulingSpec& spec_;
   const Registry& registry_;
@@ -356,10 +362,16 @@ void TrapFinder::CheckWhole() {
     Add(Severity::kNote, 0, 0,
         "cached prefixes are known exactly where engines publish KV events and a token-producer "
         "knows the prompt's tokens; elsewhere they are judged from what was sent there");
+  } else if (explanation_.reads_prompts && HasTokenizers()) {
+    Add(Severity::kNote, 0, 0,
+        "prompts are the token ids that engines make of them, where token-producer has the model's "
+        "tokenizer and chat template; penstock_token_prompts_total says how many are estimated, "
+        "and why");
   } else if (explanation_.reads_prompts) {
     Add(Severity::kNote, 0, 0,
-        "prompts are counted by the estimate of four bytes a token; what engines cache of their "
-        "answers and what they evict is not seen");
+        "prompts are counted by the estimate of four bytes a token, unless clients send token ids "
+        "(models of token-producer names tokenizers); what engines cache of their answers and what "
+        "they evict is not seen");
   }
   if (explanation_.metrics.empty() && surroundings_.scrape_interval < seconds(1)) {
     Add(Severity::kNote, 0, 0,
