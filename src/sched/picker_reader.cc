@@ -26,6 +26,12 @@ constexpr std::array<std::string_view, 4> kDefaultParsers = {
 
 bool IsGiven(const YamlNode& node) { return node.kind != YamlNode::Kind::kNull; }
 
+// llm-d tells these of endpoints that come and go when they are named as extractors; here every
+// plugin is told.
+bool HearsOfEndpoints(const Instance& instance) {
+  return instance.type != nullptr && instance.type->type.starts_with("precise-prefix-cache-");
+}
+
 }  // namespace
 
 void PickerReader::ReadPlugin(const KnownType& known, const std::string& name,
@@ -388,6 +394,7 @@ void PickerReader::CheckSources(const std::vector<SourceDocument>& sources, cons
                              std::string_view what) {
     const Instance* instance = name.empty() ? nullptr : instances_.Resolve(name, at);
     if (instance == nullptr || instance->IsMissing() || instance->Has(role)) return;
+    if (role == KnownRole::kExtractor && HearsOfEndpoints(*instance)) return;
     complaints_.Error(Place(at, {"pluginRef"}), fmt::format("'{}' is no {}", name, what));
   };
   for (size_t i = 0; i < sources.size(); ++i) {
