@@ -293,7 +293,6 @@ constexpr std::pair<std::string_view, std::string_view> kMissingMetrics[] = {
     {"request_predicted_*, request_*_prediction_duration_seconds, request_slo_violation_total, "
      "inference_request_metric",
      "latency prediction"},
-    {"kv_cache_index_*, kv_cache_events_*", "KV events"},
     {"pd_decision_total, disagg_decision_total, disaggregatedset_*",
      "prefill/decode disaggregation"},
     {"encoder_cache_*", "an encoder cache index"},

@@ -32,6 +32,7 @@ const Registry& Types() {
       Type("kv-cache-utilization-scorer", Kind::kScorer),
       Type("label-selector-filter", Kind::kFilter),
       Type("max-score-picker", Kind::kPicker),
+      Type("precise-prefix-cache-producer", Kind::kProducer),
       Type("prefix-cache-scorer", Kind::kScorer),
       Type("queue-scorer", Kind::kScorer),
       Type("random-picker", Kind::kPicker),
@@ -213,6 +214,19 @@ TEST(EndpointPickerConfig, ParametersOfMissingPluginsAreStrictToo) {
   EXPECT_THAT(ErrorsOf("plugins: [{type: topology-affinity-filter, parameters: {minAffinity: "
                        "hots}}]\n"),
               ElementsAre(HasSubstr("did you mean 'host'?"), HasSubstr("needs topology labels")));
+}
+
+TEST(EndpointPickerConfig, AProducerThatHearsOfEndpointsMayStandAmongExtractors) {
+  const auto errors = [](std::string_view extractor) {
+    return ErrorsOf(
+        "plugins: [{type: endpoint-notification-source}, {type: precise-prefix-cache-producer}, "
+        "{type: token-producer}]\n"
+        "dataLayer: {sources: [{pluginRef: endpoint-notification-source, extractors: "
+        "[{pluginRef: " +
+        std::string(extractor) + "}]}]}\n");
+  };
+  EXPECT_THAT(errors("precise-prefix-cache-producer"), IsEmpty());
+  EXPECT_THAT(errors("token-producer"), ElementsAre(HasSubstr("is no extractor")));
 }
 
 TEST(EndpointPickerConfig, PoliciesOfFlowControlAreIdleWhileItsGateIsOff) {

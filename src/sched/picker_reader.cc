@@ -26,6 +26,12 @@ constexpr std::array<std::string_view, 4> kDefaultParsers = {
 
 bool IsGiven(const YamlNode& node) { return node.kind != YamlNode::Kind::kNull; }
 
+// llm-d tells these of endpoints that come and go when they are named as extractors; here every
+// plugin is told.
+bool HearsOfEndpoints(const Instance& instance) {
+  return instance.type != nullptr && instance.type->type.starts_with("precise-prefix-cache-");
+}
+
 }  // namespace
 
 void PickerReader::ReadPlugin(const KnownType& known, const std::string& name,
@@ -385,23 +391,19 @@ void PickerReader::ReadDiscovery(const DataLayerDocument& data_layer, const Yaml
 
 void PickerReader::CheckSources(const std::vector<SourceDocument>& sources, const YamlNode& node) {
   const auto check_ref = [&](const std::string& name, const YamlNode& at, KnownRole role,
-                             std::string_view what, bool takes_plugins) {
+                             std::string_view what) {
     const Instance* instance = name.empty() ? nullptr : instances_.Resolve(name, at);
     if (instance == nullptr || instance->IsMissing() || instance->Has(role)) return;
-    if (takes_plugins && instance->type != nullptr) return;
+    if (role == KnownRole::kExtractor && HearsOfEndpoints(*instance)) return;
     complaints_.Error(Place(at, {"pluginRef"}), fmt::format("'{}' is no {}", name, what));
   };
   for (size_t i = 0; i < sources.size(); ++i) {
     const YamlNode& source = Item(node, i);
-    check_ref(sources[i].plugin_ref, source, KnownRole::kSource, "data source", false);
-    const Instance* const from = instances_.Find(sources[i].plugin_ref);
-    // Plugins are told of endpoints that come and go anyway.
-    const bool tells_of_endpoints = from != nullptr && from->known != nullptr &&
-                                    from->known->type == "endpoint-notification-source";
+    check_ref(sources[i].plugin_ref, source, KnownRole::kSource, "data source");
     const YamlNode& extractors = Place(source, {"extractors"});
     for (size_t k = 0; k < sources[i].extractors.size(); ++k) {
       check_ref(sources[i].extractors[k].plugin_ref, Item(extractors, k), KnownRole::kExtractor,
-                "extractor", tells_of_endpoints);
+                "extractor");
     }
   }
 }

@@ -80,6 +80,15 @@ OPT_IN = {
     "extproc_stream_duration_seconds": ("histogram", set(), STREAMS),
     "extproc_streams_total": ("counter", {"code"}, None),
 }
+# Declared always; with samples when a plugin knows caches (test_exact_caches.py).
+POD = {"pod_identifier"}
+KV_EVENTS = {
+    "kv_cache_events_active_subscribers": ("gauge", set(), None),
+    "kv_cache_events_messages_received_total": ("counter", POD, None),
+    "kv_cache_events_subscriber_reconnections_total": ("counter", POD, None),
+    "kv_cache_index_admissions_total": ("counter", set(), None),
+    "kv_cache_index_evictions_total": ("counter", set(), None),
+}
 OLDER = {
     "inference_objective_request_total": ("counter", MODELS | {"priority"}, None),
     "inference_objective_request_error_total": ("counter", MODELS | {"error_code"}, None),
@@ -111,7 +120,7 @@ OLDER = {
 }
 # What their machinery is missing for: not even zeros.
 ABSENT = re.compile(
-    r"flow_control|predicted|prediction|slo_violation|kvcache_|disagg|pd_decision|"
+    r"flow_control|request_predicted|prediction|slo_violation|kvcache_|disagg|pd_decision|"
     r"program_aware|encoder_cache|model_rewrite|inference_request_metric")
 
 
@@ -195,7 +204,7 @@ def test_names_labels_and_buckets_are_llmds_in_both_generations(stack):
         page.check(name, *row)
     assert not [name for name in page.families if ABSENT.search(name)]
     prefixes = ("llm_d_", "inference_")
-    known = {f"llm_d_epp_{name}" for name in TODAY | OPT_IN} | set(OLDER)
+    known = {f"llm_d_epp_{name}" for name in TODAY | OPT_IN | KV_EVENTS} | set(OLDER)
     assert {name for name in page.families if name.startswith(prefixes)} <= known
 
     # The same figures under both names; tenants are one series of the older.
