@@ -7,7 +7,9 @@
 #include <boost/json.hpp>
 #include <chrono>
 #include <cmath>
+#include <map>
 #include <optional>
+#include <span>
 #include <utility>
 
 #include "admin/decision_json.h"
@@ -142,9 +144,24 @@ void WriteStanding(const SourceView& view, JsonWriter* json) {
       .Field("replays", view.replays);
 }
 
-void WritePublisher(const SourceView& view, JsonWriter* json) {
+void WriteDrift(const sched::DriftView* drift, JsonWriter* json) {
+  json->Key("drift");
+  if (drift == nullptr) {
+    json->Null();
+    return;
+  }
+  json->BeginObject()
+      .Field("answers", drift->answers)
+      .Field("error", Rounded(drift->error))
+      .Field("differs", drift->differs)
+      .Field("likely_cause", drift->likely_cause)
+      .EndObject();
+}
+
+void WritePublisher(const SourceView& view, const sched::DriftView* drift, JsonWriter* json) {
   json->BeginObject();
   WriteStanding(view, json);
+  WriteDrift(drift, json);
   json->Field("slot", view.source.slot)
       .Field("address", view.source.address)
       .Field("events_at", view.source.events)
@@ -288,6 +305,8 @@ void WriteCaches(const HeardCaches& heard, std::string_view endpoint, size_t lim
   json->Field("unknown_topics", heard.ingest->unknown_topics())
       .Field("malformed_messages", heard.ingest->malformed_messages());
   WriteStates(*views, json);
+  std::map<uint32_t, sched::DriftView> drifts;
+  for (sched::DriftView& drift : heard.knows->drift()) drifts[drift.slot] = std::move(drift);
   size_t shown = 0, left_out = 0;
   json->Key("publishers").BeginArray();
   for (const SourceView& view : *views) {
@@ -297,7 +316,8 @@ void WriteCaches(const HeardCaches& heard, std::string_view endpoint, size_t lim
       continue;
     }
     ++shown;
-    WritePublisher(view, json);
+    const auto drift = drifts.find(view.source.slot);
+    WritePublisher(view, drift == drifts.end() ? nullptr : &drift->second, json);
   }
   json->EndArray().Field("left_out", left_out);
   WriteUnheard(*heard.unheard(), endpoint, json);
@@ -327,8 +347,10 @@ Result<> WriteMatch(const HeardCaches& heard, std::string_view body, JsonWriter*
   const auto prompt = ReadPrompt(body);
   if (!prompt) return std::unexpected(prompt.error());
   const kvcache::ExactCaches& caches = heard.knows->caches();
+  const kvcache::SaltPlace salt = kvcache::PlaceOfSalt(prompt->salt);
+  const uint64_t first[] = {salt.extras};
   std::vector<uint64_t> keys;
-  caches.keys().Append(prompt->tokens, {}, &keys);
+  caches.keys().Append(prompt->tokens, first, &keys);
   const auto views = heard.ingest->Views();
   json->BeginObject()
       .Field("tokens", prompt->tokens.size())
@@ -336,7 +358,7 @@ Result<> WriteMatch(const HeardCaches& heard, std::string_view body, JsonWriter*
       .Field("blocks", keys.size());
   json->Key("endpoints").BeginArray();
   kvcache::ExactCaches::Asking asking(caches);
-  const auto holds = asking.Match(caches.keys().Namespace(prompt->model, prompt->salt), keys);
+  const auto holds = asking.Match(caches.keys().Namespace(prompt->model, salt.salt), keys);
   const auto& entries = asking.table().entries;
   size_t others = 0;
   for (const SourceView& view : *views) {

@@ -49,6 +49,7 @@ TEST_F(CachesJson, TellOfEveryPublisher) {
   ingest.views[0].tier_blocks[1] = 5;
   ingest.views[1].faults[1] = 3;
   ingest.views[1].counters.ambiguous = 2;
+  knows.drifts = {{.slot = 1, .answers = 12, .error = 0.5, .differs = true, .likely_cause = "x"}};
   const json::value all = All();
   EXPECT_EQ(all.at("settings").at("port").to_number<int>(), 5557);
   EXPECT_EQ(all.at("index").at("block_tokens").to_number<int>(), 16);
@@ -65,6 +66,9 @@ TEST_F(CachesJson, TellOfEveryPublisher) {
   EXPECT_THAT(std::string(b.at("why").as_string()), HasSubstr("lost on the way"));
   EXPECT_TRUE(b.at("last_sequence").is_null());
   EXPECT_TRUE(b.at("lag_s").is_null());
+  EXPECT_TRUE(a.at("drift").is_null());
+  EXPECT_EQ(b.at("drift").at("answers").to_number<int>(), 12);
+  EXPECT_EQ(b.at("drift").at("likely_cause").as_string(), "x");
   EXPECT_EQ(json::serialize(b.at("faults")), R"({"malformed":3})");
   EXPECT_EQ(json::serialize(b.at("holder")), R"({"ambiguous":2})");
 }

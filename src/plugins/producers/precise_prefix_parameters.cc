@@ -64,6 +64,7 @@ sched::KvEventSettings PrecisePrefixParameters::EventSettings() const {
   return {.bind = kv_events.endpoint,
           .topic_filter = kv_events.topic_filter,
           .dials = kv_events.discover_pods.value_or(kv_events.endpoint.empty()),
+          .label_selector = kv_events.pods.label_selector,
           .port = static_cast<uint16_t>(kv_events.pods.socket_port),
           .replay_port = static_cast<uint16_t>(kv_events.pods.replay_port)};
 }

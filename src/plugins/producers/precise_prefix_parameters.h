@@ -139,8 +139,8 @@ struct PrecisePrefixParameters {
       template <class V>
       void Describe(V& v) {
         v.Field("podLabelSelector", label_selector,
-                {.text = "Which pods publish.",
-                 .deprecated = "it has no effect: every endpoint of the pool is listened to."});
+                {.text = "Labels of the endpoints that publish, as kubectl takes them (a=b, c!=d); "
+                         "empty: all."});
         v.Field("podNamespace", namespace_name,
                 {.text = "Where they are.",
                  .deprecated = "it has no effect: every endpoint of the pool is listened to."});
