@@ -25,6 +25,10 @@ function(penstock_module name)
     add_executable(${name}_test ${tests})
     target_link_libraries(${name}_test PRIVATE penstock_${name} GTest::gtest_main GTest::gmock
                           ${RAPIDCHECK_LIBRARY} ${ARG_TEST_LIBS})
+    if(PENSTOCK_FUZZ)
+      # What tests cover, no fuzzer asks: a fifth of the time to compile them.
+      target_compile_options(${name}_test PRIVATE -fno-sanitize=fuzzer-no-link)
+    endif()
     add_test(NAME ${name} COMMAND ${name}_test WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
   endif()
 endfunction()

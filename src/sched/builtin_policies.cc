@@ -42,9 +42,9 @@ constexpr std::array<Policy, 9> kPolicies = {{
      "The engine where the request costs itself and the others the least time: prefill of what is "
      "not cached, decoding, memory. The default."},
     {"least-cost-exact",
-     "least-cost, with what the engines tell of their caches in KV events; where they tell "
-     "nothing, "
-     "or the tokens of a prompt are not known, as least-cost."},
+     "least-cost for engines that publish KV events: it knows what each cache holds. Where an "
+     "engine tells nothing, or a prompt's tokens are not known, caches are judged from what was "
+     "sent there."},
     {"sticky",
      "Sticky until saturated: a request goes where its prefix is cached, until a cold engine would "
      "answer sooner. llm-d's newer default."},
