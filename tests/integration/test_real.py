@@ -1,81 +1,25 @@
 """The unmodified clients through the gateway against two real vLLM servers (tools/peers/vllm)."""
 
-import os
 import re
-import signal
-import socket
 import subprocess
-from pathlib import Path
 
 import anthropic
 import openai
 import pytest
-from harness.gateway import Gateway, fetch_metrics
-from harness.process import ROOT, find_binary
+from harness.gateway import Gateway
+from harness.process import find_binary
+from harness.vllm import Vllm, install
 from harness.wait import eventually
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 
 MODEL = "tiny"
-START_S = 420  # two servers, two cores
 HELLO = [{"role": "user", "content": "The router picks an engine for this request."}]
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
-
-
-def answers(port: int, path: str) -> bool:
-    from harness.raw import RawConnection
-
-    try:
-        with RawConnection(("127.0.0.1", port)) as connection:
-            return connection.request("GET", path).status == 200
-    except OSError:
-        return False
-
-
-class Vllm:
-    def __init__(self, folder: Path):
-        self.ports = free_ports(2)
-        self.log = folder / "vllm.log"
-        with open(self.log, "wb") as log:
-            self.process = subprocess.Popen(
-                [str(ROOT / "tools/peers/vllm"), "start", *map(str, self.ports)],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-            )
-
-    def wait(self) -> None:
-        def ready():
-            if self.process.poll() is not None:
-                raise AssertionError(f"vLLM ended:\n{self.log.read_text(errors='replace')[-4000:]}")
-            return all(answers(port, "/health") for port in self.ports)
-
-        eventually(ready, "both vLLM servers are up", START_S)
-
-    def metrics(self) -> list:
-        return [fetch_metrics(("127.0.0.1", port)) for port in self.ports]
-
-    def sum(self, name: str, **labels: str) -> float:
-        return sum(m.sum(name, **labels) for m in self.metrics())
-
-    def stop(self) -> None:
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(60)
-        except subprocess.TimeoutExpired:
-            # The group that start_new_session made holds this test's own servers and nothing else.
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait(10)
 
 
 @pytest.fixture(scope="module")
 def vllm(tmp_path_factory):
-    subprocess.run([str(ROOT / "tools/peers/vllm"), "install"], check=True, stdin=subprocess.DEVNULL)
+    install()
     vllm = Vllm(tmp_path_factory.mktemp("vllm"))
     try:
         vllm.wait()
