@@ -5,6 +5,8 @@ import json
 import pytest
 from conftest import MODEL
 from harness.browser import browser, find_chromium
+from harness.kv_events import endpoints
+from harness.raw import RawConnection
 from harness.wait import eventually
 
 CHAT = "/v1/chat/completions"
@@ -218,3 +220,36 @@ CONTRAST = """(() => {
   }
   return JSON.stringify([...weak]);
 })()"""
+
+
+def test_caches_are_shown_when_engines_tell_of_them(start_sim, start_gateway, tmp_path, open_page):
+    sim = start_sim(2, "--speed", "50", "--kv-events-port", "0", "--kv-replay-port", "0")
+    policy = tmp_path / "exact.yaml"
+    policy.write_text("apiVersion: llm-d.ai/v1alpha1\nkind: EndpointPickerConfig\nplugins:\n- {type: precise-prefix-cache-producer}\n"
+                      "- {type: prefix-cache-scorer,"
+                      " parameters: {prefixMatchInfoProducerName: precise-prefix-cache-producer}}\n"
+                      "schedulingProfiles:\n- {name: default, plugins: [{pluginRef: prefix-cache-scorer}]}\n")
+    (events, replay), _ = [[place.rsplit(":", 1)[1] for place in places] for places in endpoints(sim.lines)]
+    engines = [f"{sim.urls[0]},kvEventsPort={events},kvReplayPort={replay}", f"{sim.urls[1]},kvEventsPort=1"]
+    gateway = start_gateway(engines, "--scheduling-config", str(policy))
+    gateway.wait_healthy(*sim.addresses)
+    live = open_page(gateway.admin_url)
+    live.wait_live()
+    rows = live.page.locator("#cache-rows tr")
+    first, second = [rows.filter(has_text=f"{host}:{port}") for host, port in sim.addresses]
+    first.locator(".badge[data-level=good]").wait_for()
+    assert first.locator(".badge").inner_text() == "EXACT"
+    assert second.locator(".badge").inner_text() == "CONNECTING"
+    assert "nobody answers at tcp://127.0.0.1:1 yet" in second.locator(".detail").inner_text()
+    assert "1 of 2 exact" in live.text("#caches-note")
+    body = {"model": MODEL, "prompt": list(range(100)), "max_tokens": 1}
+    with RawConnection(sim.addresses[0]) as connection:
+        assert connection.request("POST", "/v1/completions", json.dumps(body).encode()).status == 200
+    eventually(lambda: first.locator(".bar-text").inner_text() == "6", "six blocks are shown")
+
+
+def test_caches_are_hidden_when_nobody_tells(fleet, open_page):
+    live = open_page(fleet.admin_url)
+    live.wait_live()
+    assert not live.page.locator("#caches").is_visible()
+    assert not live.page.locator("#caches-link").is_visible()
