@@ -91,7 +91,7 @@ def chat(client, messages, **more):
     answer = client.chat.completions.with_raw_response.create(
         model=MODEL, messages=messages, max_tokens=12, temperature=0, **more
     )
-    return answer.headers["x-request-id"], answer.parse()
+    return answer.headers.get("x-request-id"), answer.parse()
 
 
 def told(decision: dict) -> tuple[dict, int]:
