@@ -361,7 +361,7 @@ TEST_F(RerunTest, EndsAtItsBoundAndSaysSo) {
   {
     const auto recorder = Record(spec, *scheduler, 1 << 20);
     Fill(recorder.get(), 1000);  // 4 MB of keys that do not compress
-    while (recorder->is_open()) std::this_thread::yield();
+    while (recorder->Stats().ended.empty()) std::this_thread::yield();
     EXPECT_EQ(recorder->Stats().ended, "full");
     EXPECT_FALSE(recorder->Stats().is_open);
   }
