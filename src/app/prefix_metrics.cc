@@ -27,6 +27,8 @@ constexpr Row kRows[] = {
     {"predicted_cached_tokens_total",
      "Cached tokens that were expected of answers which report theirs, by the engine's events."},
     {"reported_cached_tokens_total", "Cached tokens that those answers reported."},
+    {"p2p_sources_named_total",
+     "Requests that were told of a peer that has more of their prompt cached."},
     {"cache_drifts", "Endpoints whose reported cached tokens differ from the expected ones."},
 };
 

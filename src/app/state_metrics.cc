@@ -121,10 +121,6 @@ StateMetrics::StateMetrics(telemetry::Registry& r, StateSources sources)
       prefix_evictions_(r.AddFollowedCounterFamily("penstock_prefix_indexer_evictions_total",
                                                    "Entries that gave way to newer ones.",
                                                    {"plugin_name"})),
-      p2p_sources_(r.AddFollowedCounterFamily(
-          "penstock_p2p_sources_named_total",
-          "Requests that were told of a peer that has more of their prompt cached.",
-          {"plugin_name"})),
       prefix_(r),
       tokens_(r),
       connections_open_(r.AddGaugeFamily("penstock_http_connections_open",
@@ -235,8 +231,6 @@ void StateMetrics::RefreshPlugins() {
         prefix_size_.With({plugin.name(), plugin.type()}).Set(stat.value);
       } else if (stat.metric == "prefix_indexer_evictions_total") {
         prefix_evictions_.With({plugin.name()}).Follow(stat.value);
-      } else if (stat.metric == "p2p_sources_named_total") {
-        p2p_sources_.With({plugin.name()}).Follow(stat.value);
       } else if (stat.metric.starts_with("token_")) {
         tokens_.Follow(plugin, stat);
       } else {

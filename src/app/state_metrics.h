@@ -72,7 +72,6 @@ class StateMetrics {
   telemetry::Family<telemetry::Gauge>& in_flight_tokens_;
   telemetry::Family<telemetry::Gauge>& prefix_size_;
   telemetry::Family<telemetry::FollowedCounter>& prefix_evictions_;
-  telemetry::Family<telemetry::FollowedCounter>& p2p_sources_;
   PrefixMetrics prefix_;
   TokenMetrics tokens_;
   telemetry::Family<telemetry::Gauge>& connections_open_;

@@ -34,8 +34,10 @@ class P2pSourceProducer : public sched::Producer {
       v.Field("minCachedTokenDelta", min_delta,
               {.text = "How much more of the prompt than the picked endpoint a peer must have.",
                .unit = "tokens"});
-      v.Field("prefillProfileName", prefill_profile,
-              {.text = "Profile whose pick computes the prompt, where there is one."});
+      v.Field(
+          "prefillProfileName", prefill_profile,
+          {.text = "Profile whose pick computes the prompt; without effect as long as there is no "
+                   "prefill/decode disaggregation."});
       v.Field("prefixMatchInfoProducerName", producer,
               {.text = "Producer of the prefix match; the default one when empty."});
     }
