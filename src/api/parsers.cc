@@ -33,7 +33,8 @@ constexpr KindRow kKinds[] = {
 const KindRow& RowOf(ParserKind kind) { return *std::ranges::find(kKinds, kind, &KindRow::kind); }
 
 std::string_view PathOf(std::string_view target, std::string* decoded) {
-  target = target.substr(0, target.find_first_of("?#"));
+  target = target.substr(0, target.find('?'));
+  target = target.substr(0, target.find('#'));
   if (target.find('%') == std::string_view::npos) return target;
   return *decoded = PercentDecoded(target);
 }
@@ -49,7 +50,8 @@ struct ParserSet::Claim {
   bool Matches(std::string_view target) const {
     if (match == Match::kWhole) return target == path;
     if (match == Match::kMethods) target = target.substr(0, target.rfind('/') + 1);
-    return target.ends_with(path);
+    // Most end with another letter, which is seen without a call.
+    return !target.empty() && target.back() == path.back() && target.ends_with(path);
   }
 
   std::string_view path;

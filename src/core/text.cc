@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <cstring>
 #include <numeric>
 #include <vector>
 
@@ -10,6 +11,17 @@ namespace penstock {
 namespace {
 
 char Lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
+
+// How many bytes of ASCII `s` begins with; eight at a time, as labels of metrics are nothing else.
+size_t AsciiPrefix(std::string_view s) {
+  size_t size = 0;
+  for (uint64_t word = 0; s.size() - size >= sizeof(word); size += sizeof(word)) {
+    std::memcpy(&word, s.data() + size, sizeof(word));
+    if ((word & 0x8080808080808080) != 0) break;
+  }
+  while (size < s.size() && static_cast<unsigned char>(s[size]) < 0x80) ++size;
+  return size;
+}
 
 size_t EditDistance(std::string_view a, std::string_view b) {
   std::vector<size_t> row(b.size() + 1);
@@ -144,9 +156,7 @@ std::string MarkupEscaped(std::string_view s) {
 
 void AppendValidUtf8(std::string_view s, std::string* out) {
   while (!s.empty()) {
-    const size_t ascii = static_cast<size_t>(
-        std::ranges::find_if(s, [](char c) { return static_cast<unsigned char>(c) >= 0x80; }) -
-        s.begin());
+    const size_t ascii = AsciiPrefix(s);
     out->append(s.data(), ascii);
     s.remove_prefix(ascii);
     if (s.empty()) return;

@@ -82,8 +82,30 @@ bool ReadMetadata(std::string_view bytes, Incoming* out) {
   return metadata.ok();
 }
 
+// Takes a header from the front of a HeaderMap, if it stands there as Envoy writes nearly all: key,
+// then value or raw_value, all lengths of one byte. 20 of a request cost 4,300 instructions field
+// by field, and a third of it so.
+bool ReadPlainHeader(std::string_view* map, std::vector<model::HeaderView>* out) {
+  constexpr char kEntryTag = 1 << 3 | 2, kKeyTag = 1 << 3 | 2;
+  constexpr char kValueTag = 2 << 3 | 2, kRawTag = 3 << 3 | 2;
+  constexpr size_t kLeast = 6;  // three tags, three lengths
+  const std::string_view bytes = *map;
+  if (bytes.size() < kLeast || bytes[0] != kEntryTag || bytes[2] != kKeyTag) return false;
+  const auto size = static_cast<unsigned char>(bytes[1]);
+  const auto key = static_cast<unsigned char>(bytes[3]);
+  if (size >= 0x80 || size + 2u > bytes.size() || key + 4u > size) return false;
+  const char* const value = bytes.data() + 4 + key;  // its tag
+  const auto value_size = static_cast<unsigned char>(value[1]);
+  if ((value[0] != kRawTag && value[0] != kValueTag) || key + 4u + value_size != size) return false;
+  out->push_back({bytes.substr(4, key), {value + 2, value_size}});
+  map->remove_prefix(size + 2u);
+  return true;
+}
+
 // config.core.v3.HeaderMap.
 bool ReadHeaderMap(std::string_view bytes, std::vector<model::HeaderView>* out) {
+  while (ReadPlainHeader(&bytes, out)) {
+  }
   ProtoReader map(bytes);
   for (ProtoField entry; map.Next(&entry);) {
     if (entry.number != 1) continue;
@@ -105,7 +127,11 @@ bool ReadHeaderMap(std::string_view bytes, std::vector<model::HeaderView>* out) 
 bool ReadHttpHeaders(std::string_view bytes, Incoming* out) {
   ProtoReader fields(bytes);
   for (ProtoField field; fields.Next(&field);) {
-    if (field.number == 1 && !ReadHeaderMap(field.bytes, &out->headers)) return false;
+    if (field.number == 1) {
+      const char* const begin = out->head.empty() ? field.bytes.data() : out->head.data();
+      out->head = {begin, field.bytes.data() + field.bytes.size()};
+      if (!ReadHeaderMap(field.bytes, &out->headers)) return false;
+    }
     if (field.number == 3) out->is_last = field.value != 0;
   }
   return fields.ok();
@@ -162,14 +188,15 @@ bool ReadField(const ProtoField& field, Incoming* out) {
 
 // --- writing
 
+size_t FieldSize(size_t bytes) { return 1 + wire::VarintSize(bytes) + bytes; }
+
 void WriteSet(const Header& header, ProtoWriter& writer) {
-  const size_t option = writer.Begin(1);  // HeaderValueOption
-  const size_t value = writer.Begin(1);   // HeaderValue
+  const size_t value = FieldSize(header.name.size()) + FieldSize(header.value.size());
+  writer.BytesAhead(1, FieldSize(value) + 2);  // HeaderValueOption
+  writer.BytesAhead(1, value);                 // HeaderValue
   writer.Bytes(1, header.name);
   writer.Bytes(3, header.value);
-  writer.End(value);
   writer.Varint(3, kOverwrite);
-  writer.End(option);
 }
 
 void WriteMutation(uint32_t number, const HeaderChanges& changes, ProtoWriter& writer) {
@@ -249,10 +276,10 @@ void AppendBodyAhead(Side side, size_t size, bool is_last, std::string* out) {
   // BodyResponse{CommonResponse{BodyMutation{StreamedBodyResponse}}}: the payload comes last, so
   // its lengths are reckoned from the inside.
   const size_t flag = is_last ? 2 : 0;
-  const size_t streamed = flag + 1 + wire::VarintSize(size) + size;
-  const size_t mutation = 1 + wire::VarintSize(streamed) + streamed;
-  const size_t common = 1 + wire::VarintSize(mutation) + mutation;
-  const size_t body = 1 + wire::VarintSize(common) + common;
+  const size_t streamed = flag + FieldSize(size);
+  const size_t mutation = FieldSize(streamed);
+  const size_t common = FieldSize(mutation);
+  const size_t body = FieldSize(common);
   ProtoWriter writer(out);
   writer.BytesAhead(side == Side::kRequest ? 3 : 4, body);
   writer.BytesAhead(1, common);

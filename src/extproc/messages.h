@@ -30,7 +30,8 @@ struct Incoming {
   Side side = Side::kRequest;
   bool is_last = false;                    // end_of_stream
   std::string_view body;                   // of kBody
-  std::vector<model::HeaderView> headers;  // of kHeaders, as they stand in the message
+  std::string_view head;                   // of kHeaders: where all of them stand
+  std::vector<model::HeaderView> headers;  // of kHeaders; views of it, or of nothing
   // envoy.lb.subset_hint, x-gateway-destination-endpoint-subset: nothing when there is no such key.
   std::optional<std::vector<std::string_view>> subset;
   std::string_view served;  // envoy.lb, x-gateway-destination-endpoint-served

@@ -174,10 +174,12 @@ void Stream::OnResponseMessage(const Incoming& incoming) {
   } else {
     OnResponseTrailers();
   }
+  if (follower_ == nullptr) return;
+  const bool is_over = follower_->flight().record().end == director::EndKind::kComplete;
+  if (!is_over && !follower_->is_event_stream()) return;
   const Time now = part_.loop.Now();
   answer_work_ += now - now_;
-  if (follower_ == nullptr) return;
-  if (follower_->flight().record().end != director::EndKind::kComplete) return;
+  if (!is_over) return;
   part_.shared.streams.answer_seconds.Observe(
       ToSeconds(follower_->is_event_stream() ? answer_work_ : now - answer_began_));
 }
@@ -198,21 +200,17 @@ void Stream::OnRequestHeaders(const Incoming& incoming) {
     return Fail(grpc::Status::kInvalidArgument, "request headers come twice");
   }
   received_ = now_;
-  size_t bytes = 0;
-  for (const model::HeaderView& h : incoming.headers) bytes += h.name.size() + h.value.size();
-  head_.reserve(bytes);
-  const auto keep = [this](std::string_view text) {
-    head_.append(text);
-    return std::string_view(head_).substr(head_.size() - text.size());
+  // A copy of all, and views of it: 1,600 instructions less than text by text. Of headers that come
+  // twice the last one counts, and whoever looks takes the first that he finds.
+  head_ = incoming.head;
+  const auto kept = [&](std::string_view text) {
+    if (text.empty()) return text;
+    return std::string_view(head_.data() + (text.data() - incoming.head.data()), text.size());
   };
   headers_.reserve(incoming.headers.size());
-  for (const model::HeaderView& h : incoming.headers) {
-    const std::string_view name = keep(h.name);
-    headers_.push_back({name, keep(h.value)});
+  for (auto h = incoming.headers.rbegin(); h != incoming.headers.rend(); ++h) {
+    headers_.push_back({kept(h->name), kept(h->value)});
   }
-  // Of headers that come twice the last one counts, and whoever looks takes the first that he
-  // finds.
-  std::ranges::reverse(headers_);
   const std::string_view given = Header("x-request-id");
   request_id_ = part_.reader.RequestId(given);
   is_new_id_ = request_id_ != given;
@@ -319,6 +317,7 @@ void Stream::SendRequestHeaders() {
   for (const std::string& next : flight.target().fallbacks) destination.append(",").append(next);
   const std::string length = std::to_string(unsent_);
   HeaderChanges changes;
+  changes.set.reserve(3 + flight.target().headers.size());
   changes.set.push_back({kDestinationHeader, destination});
   if (is_new_id_) changes.set.push_back({"x-request-id", request_id_});
   if (unsent_ > 0 && !has_trailers_) changes.set.push_back({"content-length", length});

@@ -130,7 +130,7 @@ class Stream final : public grpc::CallListener {
   Time received_;
   Time answer_began_;
   Duration answer_work_{};
-  std::string head_;                        // text of the headers
+  std::string head_;                        // the headers as they came
   std::vector<model::HeaderView> headers_;  // views of it, the last one first
   std::string request_id_;
   bool is_new_id_ = false;

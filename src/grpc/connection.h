@@ -30,7 +30,7 @@ class ServerCall final : public Call {
   ServerCall(Connection& connection, int32_t stream);
   ~ServerCall() override;
 
-  std::string_view path() const override { return path_; }
+  std::string_view path() const override { return Metadata(":path"); }
   std::string_view Metadata(std::string_view name) const override;
   net::Loop& loop() override;
   void Send(std::string_view message) override;
@@ -46,9 +46,11 @@ class ServerCall final : public Call {
 
   Connection& connection_;
   const int32_t stream_;
-  std::string method_, path_;
-  std::vector<std::pair<std::string, std::string>> metadata_;
-  size_t metadata_bytes_ = 0;
+  std::string metadata_;  // names and values as they came, pseudo-headers too
+  struct MetadataEnds {
+    uint32_t name, value;  // in metadata_
+  };
+  std::vector<MetadataEnds> metadata_ends_;
   MessageReader reader_;
   uint64_t charged_ = 0;  // for what the reader holds, of the server's budget
   std::unique_ptr<CallListener> listener_;
@@ -98,7 +100,7 @@ class Connection final : public net::ServedStream {
   ssize_t ReadAnswer(ServerCall& call, uint8_t* out, size_t length, uint32_t* flags);
 
   // Null when the stream is none of ours, or ends just now.
-  ServerCall* Find(int32_t stream) const;
+  ServerCall* Find(int32_t stream);
   void BeginCall(ServerCall& call);
   // Says that a stream is no RPC.
   void RefuseHttp(ServerCall& call, std::string_view status);
@@ -118,6 +120,7 @@ class Connection final : public net::ServedStream {
   ServerLoop& server_;
   nghttp2_session* session_ = nullptr;
   boost::unordered_flat_map<int32_t, std::unique_ptr<ServerCall>> calls_;  // by stream
+  ServerCall* found_ = nullptr;                                            // last, in calls_
   std::vector<std::unique_ptr<ServerCall>> ended_;  // while the session runs callbacks
   std::vector<int32_t> drained_;                    // streams whose listeners must be told
   std::string unsent_;

@@ -113,19 +113,19 @@ void ProtoWriter::Bytes(uint32_t number, std::string_view value) {
 
 size_t ProtoWriter::Begin(uint32_t number) {
   AppendVarint(uint64_t{number} << 3 | 2, &out_);
-  out_.append(kLengthBytes, '\0');
+  out_.append("\0\0\0\0", kLengthBytes);
   return out_.size();
 }
 
 void ProtoWriter::End(size_t mark) {
-  size_t size = out_.size() - mark;
+  const size_t size = out_.size() - mark;
   assert(size <= kMaxNested);
-  for (size_t i = 0; i < kLengthBytes; ++i, size >>= 7) {
-    out_[mark - kLengthBytes + i] =
-        static_cast<char>((size & 0x7f) | (i + 1 < kLengthBytes ? 0x80 : 0));
-  }
+  const auto length =
+      static_cast<uint32_t>((size & 0x7f) | (size << 1 & 0x7f00) | (size << 2 & 0x7f0000) |
+                            (size << 3 & 0x7f000000) | 0x808080);
+  std::memcpy(out_.data() + mark - kLengthBytes, &length, kLengthBytes);
 }
 
-static_assert(std::endian::native == std::endian::little, "doubles are copied as they are");
+static_assert(std::endian::native == std::endian::little, "numbers are copied as they are");
 
 }  // namespace penstock::wire
