@@ -112,8 +112,8 @@ bool ChainIndex::AddGroup(uint16_t slot, const Group& group) {
 
 // --- memory
 
-void* ChainIndex::Allocate(Shard& shard, size_t bytes) {
-  shard.bytes.fetch_add(bytes, std::memory_order_relaxed);
+void* ChainIndex::Allocate(size_t bytes) {
+  chain_bytes_.fetch_add(static_cast<int64_t>(bytes), std::memory_order_relaxed);
   return ::operator new(bytes);
 }
 
@@ -148,7 +148,7 @@ void ChainIndex::CollectShard(Shard& shard) {
                       shard.garbage.begin() + static_cast<std::ptrdiff_t>(freed));
   shard.untagged_from = shard.garbage.size();
   shard.garbage_bytes.fetch_sub(bytes, std::memory_order_relaxed);
-  shard.bytes.fetch_sub(bytes, std::memory_order_relaxed);
+  chain_bytes_.fetch_sub(static_cast<int64_t>(bytes), std::memory_order_relaxed);
 }
 
 void ChainIndex::Collect() {
@@ -159,10 +159,10 @@ void ChainIndex::Collect() {
 }
 
 uint64_t ChainIndex::bytes() const {
-  uint64_t bytes =
-      static_cast<uint64_t>(std::max<int64_t>(0, charged_.load(std::memory_order_relaxed)));
-  for (size_t s = 0; s < kShards; ++s) bytes += shards_[s].bytes.load(std::memory_order_relaxed);
-  return bytes;
+  // Asked for after every event: one sum, not one of each shard.
+  const int64_t charged = charged_.load(std::memory_order_relaxed);
+  return static_cast<uint64_t>(std::max<int64_t>(0, charged) +
+                               chain_bytes_.load(std::memory_order_relaxed));
 }
 
 uint64_t ChainIndex::garbage_bytes() const {
@@ -208,7 +208,7 @@ void ChainIndex::GrowEdges(Shard& shard) {
   Edges* const old = shard.edges.load(std::memory_order_relaxed);
   // At most two thirds full afterwards.
   const size_t capacity = std::bit_ceil(std::max(kFirstEdges, shard.edges_live * 3 / 2 + 1));
-  auto* const edges = new (Allocate(shard, Edges::Bytes(capacity))) Edges{.capacity = capacity};
+  auto* const edges = new (Allocate(Edges::Bytes(capacity))) Edges{.capacity = capacity};
   for (size_t i = 0; i < capacity; ++i) new (edges->data() + i) Edges::Entry();
   shard.edges_used = shard.edges_live;
   for (size_t i = 0; old != nullptr && i < old->capacity; ++i) {
@@ -280,11 +280,11 @@ ChainIndex::Node* ChainIndex::NewNode(Shard& shard, Node* parent, const Piece& p
   const auto length = static_cast<uint32_t>(std::min<size_t>(keys.size(), kMaxSegment));
   const auto capacity = static_cast<uint32_t>(std::min<size_t>(length + expected, kMaxSegment));
   const uint64_t parent_id = parent == nullptr ? piece.name_space : parent->id;
-  auto* const node = new (Allocate(shard, sizeof(Node)))
+  auto* const node = new (Allocate(sizeof(Node)))
       Node(next_id_.fetch_add(1, std::memory_order_relaxed), parent_id, piece.name_space, position,
            static_cast<uint32_t>(&shard - shards_.get()));
   auto* const copy =
-      new (Allocate(shard, Keys::Bytes(capacity))) Keys{.capacity = capacity, .length = length};
+      new (Allocate(Keys::Bytes(capacity))) Keys{.capacity = capacity, .length = length};
   std::copy_n(keys.begin(), length, copy->data());
   node->keys.store(copy, std::memory_order_relaxed);
   node->written = static_cast<uint16_t>(length);
@@ -320,7 +320,7 @@ size_t ChainIndex::Extend(Shard& shard, Node& node, std::span<const uint64_t> ke
     const size_t spare = std::max<size_t>(expected, wanted / 4);
     const auto capacity = static_cast<uint32_t>(std::min<size_t>(wanted + spare, kMaxSegment));
     auto* const longer =
-        new (Allocate(shard, Keys::Bytes(capacity))) Keys{.capacity = capacity, .length = length};
+        new (Allocate(Keys::Bytes(capacity))) Keys{.capacity = capacity, .length = length};
     std::copy_n(old->data(), length, longer->data());
     node.keys.store(longer, std::memory_order_release);
     Retire(shard, old, Keys::Bytes(old->capacity));
@@ -339,9 +339,9 @@ ChainIndex::Node* ChainIndex::Split(Shard& shard, Node& node, uint32_t at) {
   Keys* const keys = node.keys.load(std::memory_order_relaxed);
   const uint32_t length = keys->length.load(std::memory_order_relaxed);
   const auto make = [&](uint64_t id, uint64_t parent_id, uint32_t begin, uint32_t end) {
-    auto* const half = new (Allocate(shard, sizeof(Node)))
+    auto* const half = new (Allocate(sizeof(Node)))
         Node(id, parent_id, node.name_space, node.start + begin, node.shard);
-    auto* const copy = new (Allocate(shard, Keys::Bytes(end - begin)))
+    auto* const copy = new (Allocate(Keys::Bytes(end - begin)))
         Keys{.capacity = end - begin, .length = end - begin};
     std::copy_n(keys->data() + begin, end - begin, copy->data());
     half->keys.store(copy, std::memory_order_relaxed);
@@ -462,13 +462,16 @@ ChainIndex::Node* ChainIndex::Store(const Piece& piece) {
 ChainIndex::Node* ChainIndex::Descend(Shard& shard, Node*& node, uint32_t& position,
                                       std::span<const uint64_t>& keys, const Piece& piece) {
   const size_t left = keys.size();
-  const auto advance = [&](Node& at, size_t blocks) {
+  enum class Blocks : uint8_t { kOld, kNew };  // nobody holds what is new
+  const auto advance = [&](Node& at, size_t blocks, Blocks which = Blocks::kOld) {
     const uint32_t begin = std::max(position, piece.held_from);
     position += static_cast<uint32_t>(blocks);
     keys = keys.subspan(blocks);
     if (begin < position) {
-      FindOverlaps(at, piece.slot, piece.level, begin - at.start, position - at.start,
-                   piece.overlaps);
+      if (which == Blocks::kOld) {
+        FindOverlaps(at, piece.slot, piece.level, begin - at.start, position - at.start,
+                     piece.overlaps);
+      }
       Hold(shard, at, piece.slot, piece.level, begin - at.start, position - at.start);
     }
   };
@@ -491,7 +494,7 @@ ChainIndex::Node* ChainIndex::Descend(Shard& shard, Node*& node, uint32_t& posit
       Release(shard, old);
       node = head;
     } else if (const size_t added = Extend(shard, *node, keys, piece.expected); added > 0) {
-      advance(*node, added);
+      advance(*node, added, Blocks::kNew);
       return node;
     }
   }
@@ -499,7 +502,7 @@ ChainIndex::Node* ChainIndex::Descend(Shard& shard, Node*& node, uint32_t& posit
   Node* next = FindEdge(shard, from, keys[0], position);
   if (next == nullptr) {
     next = NewNode(shard, node, piece, position, keys, piece.expected);
-    advance(*next, next->length());
+    advance(*next, next->length(), Blocks::kNew);
     return next;
   }
   const uint64_t* const there = next->keys.load(std::memory_order_relaxed)->data();

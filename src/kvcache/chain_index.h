@@ -186,7 +186,7 @@ class ChainIndex {
   void Drop(Shard& shard, Node& node, uint16_t slot, uint8_t level, uint32_t begin, uint32_t end);
   enum class Change : uint8_t { kHold, kDrop };
   void Rebuild(Shard& shard, Node& node, const Run& run, Change change);
-  Runs* MakeRuns(Shard& shard, Node& node, const std::vector<Run>& runs, const Runs* old);
+  Runs* MakeRuns(Node& node, const std::vector<Run>& runs, const Runs* old);
   void CopyRuns(Shard& shard, const Node& from, uint32_t begin, Node& to);
   void Trim(Node& node);
   void Release(Shard& shard, Node* node);
@@ -202,7 +202,7 @@ class ChainIndex {
   void ReplaceEdge(Shard& shard, uint64_t from, uint64_t key, Node* old, Node* node);
   static Node* FindEdge(const Shard& shard, uint64_t from, uint64_t key, uint32_t position);
   void GrowEdges(Shard& shard);
-  void* Allocate(Shard& shard, size_t bytes);
+  void* Allocate(size_t bytes);
   void Retire(Shard& shard, void* memory, size_t bytes);
   void CollectShard(Shard& shard);
 
@@ -223,6 +223,7 @@ class ChainIndex {
   std::atomic<uint32_t> slot_limit_{0};
   std::atomic<uint64_t> next_id_{1};
   std::atomic<int64_t> charged_{0};
+  std::atomic<int64_t> chain_bytes_{0};  // garbage included
   std::atomic<uint64_t> splits_{0};
   std::atomic<uint64_t> rebuilds_{0};
   std::atomic<uint64_t> garbage_waits_{0};

@@ -146,7 +146,7 @@ void ChainIndex::Rebuild(Shard& shard, Node& node, const Run& change, Change how
       if (behind.begin < behind.end) put(behind);
     }
   }
-  Runs* const now = MakeRuns(shard, node, all, old);
+  Runs* const now = MakeRuns(node, all, old);
   if (had_bit) {  // only when a part of the whole was dropped
     now->bits(change.level)[change.slot / 64].fetch_and(~(uint64_t{1} << (change.slot % 64)),
                                                         std::memory_order_relaxed);
@@ -158,8 +158,7 @@ void ChainIndex::Rebuild(Shard& shard, Node& node, const Run& change, Change how
 
 // `runs` in order and none blank, and the bits of `old`, if any. Runs that cover all of the segment
 // become bits where there are many. Sets node.held.
-ChainIndex::Runs* ChainIndex::MakeRuns(Shard& shard, Node& node, const std::vector<Run>& runs,
-                                       const Runs* old) {
+ChainIndex::Runs* ChainIndex::MakeRuns(Node& node, const std::vector<Run>& runs, const Runs* old) {
   const uint32_t length = node.length();
   size_t whole[kLevels] = {};
   size_t words = 0;
@@ -181,8 +180,8 @@ ChainIndex::Runs* ChainIndex::MakeRuns(Shard& shard, Node& node, const std::vect
   }
   const auto partial = static_cast<size_t>(
       std::count_if(runs.begin(), runs.end(), [&](const Run& run) { return !is_whole(run); }));
-  const size_t map_words = static_cast<size_t>(std::popcount(levels)) * words;
-  auto* const now = new (Allocate(shard, Runs::Bytes(map_words + partial)))
+  const size_t map_words = size_t{kOnes[levels]} * words;
+  auto* const now = new (Allocate(Runs::Bytes(map_words + partial)))
       Runs{.covered = length,
            .words = static_cast<uint16_t>(words),
            .levels = levels,
@@ -228,7 +227,7 @@ void ChainIndex::CopyRuns(Shard& shard, const Node& from, uint32_t begin, Node& 
   }
   std::sort(runs.begin(), runs.end(), InOrder);
   if (runs.empty() && !old->AnyBit()) return;
-  to.runs.store(MakeRuns(shard, to, runs, old), std::memory_order_relaxed);
+  to.runs.store(MakeRuns(to, runs, old), std::memory_order_relaxed);
 }
 
 // Forgets keys at the end that nobody holds. The memory goes with the segment.

@@ -81,6 +81,7 @@ bool Holder::IsWellFormed(const KvEvent& event) {
 
 // Whether a block follows itself, or one stands twice in the event.
 bool Holder::RefersToItself(const KvEvent& event) {
+  if (event.hashes.size() == 1) return event.parent == event.hashes[0];
   // A set of hashes, forgotten by counting rounds: 3 ns a hash.
   const size_t wanted = std::bit_ceil((event.hashes.size() + 1) * 2) * 2;
   if (scratch_set_.size() < wanted) {
@@ -345,7 +346,7 @@ size_t Holder::AppendToPage(const Batch& batch, Cursor& cursor, size_t begin, si
   if (is_loose) {
     LooseKeys(batch, cursor, page, begin, begin + count);
   } else {
-    scratch_keys_ = std::exchange(cursor.path_keys, {});
+    if (!cursor.path_keys.empty()) scratch_keys_ = std::exchange(cursor.path_keys, {});
     const std::span<const uint64_t> extras = batch.event.extras;
     for (size_t i = begin; i < begin + count; ++i) {
       AppendAlignedKeys(batch.event.tokens.subspan(i * batch.block_tokens, batch.block_tokens),
