@@ -15,11 +15,22 @@ constexpr uint32_t Level(Tier tier) { return static_cast<uint32_t>(tier); }
 constexpr uint32_t kGpuLevels = 1U << Level(Tier::kGpu) | 1U << (Level(Tier::kGpu) + kTiers);
 constexpr uint32_t kSureLevels = (1U << kTiers) - 1;
 
+// How far ahead of what is read memory is asked for, in words: what was last looked at a while ago
+// is not in the core's own caches, and the processor itself begins to fetch ahead too late for it.
+constexpr size_t kAhead = 128;
+
+// The first words of so many.
+template <class Word>
+void FetchAhead(const Word* words, size_t count) {
+  for (size_t i = 0; i < std::min(count, kAhead); i += 8) __builtin_prefetch(words + i);
+}
+
 // How many keys are the same from the start. Eight at a time: 0.14 ns a key where one at a time
 // costs 0.4.
 uint32_t CommonPrefix(const uint64_t* a, const uint64_t* b, uint32_t n) {
   uint32_t i = 0;
   for (; i + 8 <= n; i += 8) {
+    __builtin_prefetch(a + i + kAhead);
     const uint64_t* const x = a + i;
     const uint64_t* const y = b + i;
     const uint64_t differ = (x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2]) | (x[3] ^ y[3]) |
@@ -68,6 +79,7 @@ uint32_t ChainIndex::Reader::ForEachSegment(uint64_t name_space, std::span<const
     const uint32_t length = there.length.load(std::memory_order_acquire);
     __builtin_prefetch(node->runs.load(std::memory_order_relaxed));
     const auto most = static_cast<uint32_t>(std::min<size_t>(length, keys.size() - position));
+    FetchAhead(there.data(), most);
     const uint32_t matched = CommonPrefix(there.data(), keys.data() + position, most);
     // After the keys: so what is held was so when or after the segment was that long.
     const Runs* const runs = node->runs.load(std::memory_order_acquire);
@@ -154,11 +166,15 @@ bool ChainIndex::Reader::Visit(const Runs* runs, uint32_t position, uint32_t mat
   // A slot with a run from the start, in the GPU's memory and with a gap behind it is as simple: 4
   // ns where VisitSlot takes 60.
   const bool are_simple = (runs->levels & ~(1U << static_cast<uint32_t>(Tier::kGpu))) == 0;
+  FetchAhead(runs->runs(), runs->count);
   for (size_t i = 0; i < runs->count;) {
     const Run run = runs->run(i);
     const uint16_t slot = run.slot;
     const size_t first = i++;
-    while (i < runs->count && runs->run(i).slot == slot) ++i;
+    while (i < runs->count && runs->run(i).slot == slot) {
+      if (i % 8 == 0) __builtin_prefetch(runs->runs() + i + kAhead);
+      ++i;
+    }
     if (slot >= holds.size()) break;
     const uint64_t bit = uint64_t{1} << (slot % 64);
     if ((alive_[slot / 64] & bit) == 0) continue;
