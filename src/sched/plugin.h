@@ -55,6 +55,17 @@ struct Need {
   std::string attribute = {};  // for kAttribute: its name in customMetrics
 };
 
+// What one decision went by of caches that engines told of, as a recording holds it.
+struct ToldMatches {
+  struct Hold {
+    uint32_t column = 0;
+    float matched_blocks = 0, told_blocks = 0;  // as in model::PrefixColumn
+  };
+  uint32_t total_blocks = 0, block_size_tokens = 0;
+  std::vector<model::MatchSource> sources;  // of each endpoint of the pool
+  std::vector<Hold> holds;  // of endpoints that told, by column; the others hold nothing
+};
+
 // Block keys of one request under one prefix producer. Whoever knows the keys of the prompt's first
 // full blocks can have put them here, with their block size, before the producer prepares the
 // request; it goes on from them when it has the same block size, and drops them when not.
@@ -79,6 +90,9 @@ struct PrefixKeys {
     uint32_t engine_block = 0;   // in blocks of so many tokens
   };
   Expected expected;
+
+  // What the next decision goes by in place of what is known now; a recording says so.
+  std::optional<ToldMatches> recorded;
 };
 
 // Token ids of the request's prompts, as its engine will have them.

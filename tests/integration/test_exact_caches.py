@@ -1,6 +1,8 @@
 """The gateway knows what the engines' caches hold, from the KV events that they publish."""
 
 import json
+import re
+import subprocess
 
 import msgpack
 import pytest
@@ -8,6 +10,7 @@ import zmq
 from conftest import MODEL
 from harness.gateway import Sim
 from harness.kv_events import endpoints
+from harness.process import find_binary
 from harness.raw import RawConnection
 from harness.wait import eventually
 
@@ -62,6 +65,12 @@ def ask_engine(sim: Sim, prompt: list[int], engine: int = 0) -> int:
         answer = connection.request("POST", "/v1/completions", json.dumps(body).encode())
     assert answer.status == 200, answer
     return answer.json()["usage"]["prompt_tokens_details"]["cached_tokens"]
+
+
+def verify(recording, *flags: str) -> subprocess.CompletedProcess:
+    """What `penstock lab verify` says of a recording."""
+    command = [str(find_binary()), "lab", "verify", str(recording), *flags]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
 def reset(sim: Sim, engine: int = 0) -> None:
@@ -185,6 +194,39 @@ def test_decides_by_what_engines_hold(start_engines, start_exact):
     record = ask(gateway, prompt)
     candidates = {(c["endpoint"], c["matched_blocks"], c["match"]) for c in record["attempts"][0]["candidates"]}
     assert candidates == {(name(sim, engine), 0, "exact") for engine in range(3)}
+
+
+def test_a_recording_holds_what_was_known_of_caches(start_engines, start_gateway, policy, tmp_path):
+    sim = start_engines(3)
+    recording = tmp_path / "exact.rec"
+    gateway = start_gateway(flags_of(sim), "--scheduling-config", policy(), "--record", str(recording))
+    gateway.wait_healthy(*sim.addresses)
+    for engine in range(3):
+        becomes(gateway, name(sim, engine), state="EXACT")
+    # Nobody knows but the engine.
+    for engine in range(3):
+        prompt = tokens(10_000 * (engine + 1), 6)
+        ask_engine(sim, prompt, engine)
+        becomes(gateway, name(sim, engine), gpu=6)
+        assert ask(gateway, prompt)["endpoint"] == name(sim, engine)
+    for first in range(20):
+        ask(gateway, tokens(100_000 * (1 + first % 5), 2 + first % 3))
+    gateway.wait_idle()
+    gateway.stop()
+    sim.kill()
+    verdict = verify(recording)
+    assert verdict.returncode == 0, verdict.stdout + verdict.stderr
+    assert "23 requests, of them 0 rejected" in verdict.stdout
+    assert "all decisions are the same" in verdict.stdout
+    explained = verify(recording, "--explain", "2").stdout
+    assert f"{name(sim, 2)} holds 6 of the prompt's 7 blocks in its cache (86 %), as its engine told" in explained
+    # Without it they are others: there is nothing else to go by.
+    lines = subprocess.run(["zstdcat", str(recording)], capture_output=True, text=True, check=True).stdout
+    assert lines.count('"told":[{"of":0,') == 23
+    other = tmp_path / "other.rec"
+    other.write_text(re.sub(r',"told":\[\{.*?\}\]', "", lines))
+    verdict = verify(other)
+    assert verdict.returncode == 1 and "request 1 went to" in verdict.stdout, verdict.stdout
 
 
 def test_an_engine_that_comes_back_holds_nothing(start_engines, start_sim, start_exact):
