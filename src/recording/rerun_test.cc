@@ -440,9 +440,9 @@ TEST_P(RerunOfPolicy, DecidesTheSameWhateverTheThreadsDid) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Policies, RerunOfPolicy,
-                         ::testing::Values("least-cost", "least-cost-exact", kExactHits, "sticky",
-                                           "weighted-lru", "power-of-two", "round-robin", "random",
-                                           kSessions, kTokens),
+                         ::testing::Values("least-cost", kExactHits, "sticky", "weighted-lru",
+                                           "power-of-two", "round-robin", "random", kSessions,
+                                           kTokens),
                          [](const auto& test) { return "Policy" + std::to_string(test.index); });
 
 TEST_F(GatewayTest, DecidesByWhatEnginesHadToldThen) {

@@ -108,6 +108,7 @@ struct RequestContext {
   model::Request request;
   uint64_t input_tokens = 0;              // by token-producer
   PromptTokens tokens;                    // likewise; given up after arrival
+  bool wants_token_ids = true;            // false: nobody has a use for them, so count by estimate
   std::vector<PrefixKeys> prefix_keys;    // one per prefix producer
   std::string session_id;                 // by session-id-producer; "" when there is none
   std::vector<std::string> header_texts;  // that views in request.headers may point into
@@ -257,6 +258,8 @@ struct KvEventSettings {
   std::string label_selector;  // of those that are listened to, "a=b,c!=d"; "": all
   uint16_t port = 0;           // of the first rank, and one up for each rank
   uint16_t replay_port = 0;    // likewise; 0: they keep no history
+  // The ports are tried only on hosts with one endpoint: nobody said that engines publish there.
+  bool only_sole = false;
 };
 
 // How far an engine's own counts of cached tokens are from what was expected of it.
@@ -274,6 +277,8 @@ class KnowsCaches {
   virtual ~KnowsCaches() = default;
   virtual kvcache::ExactCaches& caches() = 0;
   virtual const KvEventSettings& kv_events() const = 0;
+  // Whether what some engine tells counts now, so that it is worth while to know a prompt's tokens.
+  virtual bool HearsAnybody() const = 0;
   // Of every endpoint that was compared. From any thread.
   virtual std::vector<DriftView> drift() const { return {}; }
 };

@@ -76,8 +76,8 @@ void PrecisePrefixCacheProducer::Prepare(sched::RequestContext& context, Time) c
   sched::PrefixKeys& keys = context.prefix_keys[column_];
   approximate_.Prepare(context.request, keys);
   const sched::PromptTokens& tokens = context.tokens;
-  if (!tokens.are_known || tokens.ids.empty() || tokens.sequence_ends.size() > 1 ||
-      context.request.extra_tokens > 0) {
+  if (!context.wants_token_ids || !tokens.are_known || tokens.ids.empty() ||
+      tokens.sequence_ends.size() > 1 || context.request.extra_tokens > 0) {
     return;
   }
   const kvcache::ContentKeys& maker = caches_.keys();
@@ -92,6 +92,15 @@ void PrecisePrefixCacheProducer::Prepare(sched::RequestContext& context, Time) c
                   salt.extras);
   }
   maker.Append(ids, extras, &keys.content);
+}
+
+bool PrecisePrefixCacheProducer::HearsAnybody() const {
+  kvcache::ExactCaches::Asking asking(caches_);
+  const SlotTable& table = asking.table();
+  for (uint32_t slot = 0; slot < table.entries.size(); ++slot) {
+    if (Known(table, slot) != nullptr) return true;
+  }
+  return false;
 }
 
 float PrecisePrefixCacheProducer::WorthOf(const PrefixHold& hold) const {
