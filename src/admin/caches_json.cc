@@ -173,6 +173,7 @@ void WritePublisher(const SourceView& view, const sched::DriftView* drift, JsonW
     json->Null();
   }
   json->Field("connections", view.connections)
+      .Field("refused", view.refused)
       .Field("events", view.events)
       .Field("bytes", view.bytes)
       .Field("repeated", view.repeated)
@@ -188,6 +189,7 @@ void WriteSettings(const HeardCaches& heard, JsonWriter* json) {
   json->Field("dials", settings.dials)
       .Field("port", settings.port)
       .Field("replay_port", settings.replay_port)
+      .Field("sole_endpoints_only", settings.only_sole)
       .Field("label_selector", settings.label_selector)
       .Field("bind", settings.bind)
       .Field("bound_at", heard.ingest->bound_endpoint())
@@ -282,6 +284,15 @@ std::string ExplainPublisher(const SourceView& view) {
         return fmt::format("its connection to {} is broken, or it has not said anything yet",
                            view.source.events);
       }
+      if (view.refused > 0) {
+        return fmt::format("who answers at {} is no publisher of KV events", view.source.events);
+      }
+      if (view.source.is_guess) {
+        return fmt::format(
+            "nothing listens at {}, where vLLM publishes KV events when they are switched on; it "
+            "is tried again every 30 s",
+            view.source.events);
+      }
       return fmt::format(
           "nobody answers at {} yet: does the engine run with --kv-events-config, at that port?",
           view.source.events);
@@ -330,6 +341,13 @@ void WriteLiveCaches(const HeardCaches& heard, size_t limit, JsonWriter* json) {
     return;
   }
   const auto views = heard.ingest->Views();
+  // Engines that were only tried, of which none publishes: nobody misses anything.
+  if (heard.knows->kv_events().only_sole && std::ranges::all_of(*views, [](const SourceView& view) {
+        return view.state == PublisherState::kConnecting && view.source.is_guess;
+      })) {
+    json->Null();
+    return;
+  }
   const kvcache::ChainIndex& index = heard.knows->caches().index();
   json->BeginObject();
   WriteStates(*views, json);

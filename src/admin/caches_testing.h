@@ -40,6 +40,7 @@ class ToldCaches final : public sched::KnowsCaches {
  public:
   kvcache::ExactCaches& caches() override { return caches_; }
   const sched::KvEventSettings& kv_events() const override { return settings; }
+  bool HearsAnybody() const override { return false; }
   std::vector<sched::DriftView> drift() const override { return drifts; }
   std::vector<sched::DriftView> drifts;
   sched::KvEventSettings settings{.port = 5557, .replay_port = 5657};

@@ -62,13 +62,6 @@ Result<std::unique_ptr<recording::Recorder>> OpenRecorder(const config::ServeCon
                                                           const ChosenScheduler& chosen,
                                                           const signals::EngineTable& engines) {
   if (config.recording.file.empty()) return nullptr;
-  if (chosen.scheduler->knows_caches() != nullptr) {
-    return Fail(
-        Code::kInvalidArgument,
-        "recording.file: decisions by precise-prefix-cache-producer rest on KV events, which "
-        "a recording does not hold; use approx-prefix-cache-producer to record, or leave "
-        "recording.file out");
-  }
   recording::RecorderOptions options;
   options.path = config.recording.file;
   options.max_bytes = config.recording.max_bytes;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <iterator>
 #include <map>
+#include <string_view>
 #include <utility>
 
 #include "telemetry/log.h"
@@ -14,34 +15,44 @@ namespace {
 
 constexpr uint32_t kMaxPort = 65535;
 
-// Port of one rank: its own, or one up from the first's for each rank; 0: none.
-uint32_t PortOf(uint16_t own, uint16_t first, uint16_t rank) {
-  if (own != 0) return own;
-  return first == 0 ? 0 : uint32_t{first} + rank;
-}
+// Port of one rank: one up from the first's for each rank; 0: none.
+uint32_t PortOf(uint16_t first, uint16_t rank) { return first == 0 ? 0 : uint32_t{first} + rank; }
 
 std::string TcpAddress(const std::string& host, uint32_t port) {
   return host.find(':') == std::string::npos ? fmt::format("tcp://{}:{}", host, port)
                                              : fmt::format("tcp://[{}]:{}", host, port);
 }
 
-// Why nobody can listen to it, or "".
+// Why nobody can listen to it, or "". `sharing`: endpoints on its host.
 std::string FillPlaces(const model::EndpointSpec& spec, const sched::KvEventSettings& settings,
-                       events::EventSource* source) {
-  const uint32_t events =
-      PortOf(spec.kv_events_port, settings.dials ? settings.port : 0, spec.rank);
-  const uint32_t replay =
-      PortOf(spec.kv_replay_port, settings.dials ? settings.replay_port : 0, spec.rank);
+                       size_t sharing, events::EventSource* source) {
+  if (spec.kv_events_port == 0 && settings.bind.empty()) return "its kvEventsPort is 0";
+  const bool is_tried = settings.dials && (!settings.only_sole || sharing == 1);
+  // What is tried in the blind goes together: another engine's history would be believed.
+  const bool tries_history = is_tried && !(settings.only_sole && spec.kv_events_port);
+  const uint32_t events = spec.kv_events_port ? *spec.kv_events_port
+                          : is_tried          ? PortOf(settings.port, spec.rank)
+                                              : 0;
+  const uint32_t replay = spec.kv_replay_port ? *spec.kv_replay_port
+                          : tries_history     ? PortOf(settings.replay_port, spec.rank)
+                                              : 0;
   if (std::max(events, replay) > kMaxPort) {
     return fmt::format("port {} of its rank {} is above {}", std::max(events, replay), spec.rank,
                        kMaxPort);
   }
   if (events == 0 && settings.bind.empty()) {
+    if (settings.dials && !is_tried) {
+      return fmt::format(
+          "{} endpoints share its host, so that nobody knows which of them publishes at port {}: "
+          "set kvEventsPort of each, 0 for none",
+          sharing, settings.port);
+    }
     return "there is no port to listen at: set socketPort of the plugin, or kvEventsPort of the "
            "engine";
   }
   if (events != 0) source->events = TcpAddress(spec.host, events);
   if (replay != 0) source->replay = TcpAddress(spec.host, replay);
+  source->is_guess = settings.only_sole && !spec.kv_events_port;
   return "";
 }
 
@@ -50,6 +61,8 @@ std::string FillPlaces(const model::EndpointSpec& spec, const sched::KvEventSett
 KvSources KvSourcesOf(const model::PoolSnapshot& pool, const sched::KvEventSettings& settings,
                       const plugins::LabelSelector& selector) {
   KvSources out;
+  std::map<std::string_view, size_t> on_host;
+  for (const model::EndpointInfo& endpoint : pool.endpoints) ++on_host[endpoint.spec.host];
   for (const model::EndpointInfo& endpoint : pool.endpoints) {
     const model::EndpointSpec& spec = endpoint.spec;
     if (!selector.Matches(spec.labels)) {
@@ -61,7 +74,8 @@ KvSources KvSourcesOf(const model::PoolSnapshot& pool, const sched::KvEventSetti
                                .address = endpoint.address,
                                .slot = endpoint.slot,
                                .gpu_blocks = endpoint.gpu_blocks};
-    if (std::string reason = FillPlaces(spec, settings, &source); !reason.empty()) {
+    std::string reason = FillPlaces(spec, settings, on_host[spec.host], &source);
+    if (!reason.empty()) {
       out.unheard.push_back({spec.name, std::move(reason)});
       continue;
     }
@@ -116,10 +130,12 @@ void KvEvents::Follow() {
   std::set_difference(sources.unheard.begin(), sources.unheard.end(), before->begin(),
                       before->end(), std::back_inserter(more));
   if (!more.empty()) {
-    telemetry::log::Warn("nobody listens to the KV events of some endpoints; see /debug/kv",
-                         {{"endpoints", sources.unheard.size()},
-                          {"endpoint", more.front().name},
-                          {"reason", more.front().reason}});
+    // Where nobody asked for it, it is no fault.
+    const auto tell = knows_.kv_events().only_sole ? telemetry::log::Info : telemetry::log::Warn;
+    tell("nobody listens to the KV events of some endpoints; see /debug/kv",
+         {{"endpoints", sources.unheard.size()},
+          {"endpoint", more.front().name},
+          {"reason", more.front().reason}});
   }
   unheard_.Store(std::make_shared<std::vector<admin::UnheardEndpoint>>(std::move(sources.unheard)));
 }
@@ -136,7 +152,10 @@ std::string KvEvents::Describe() const {
     if (settings.dials) out += ", and";
   }
   if (settings.dials) {
-    out += fmt::format(" each engine is dialled at port {}", settings.port);
+    out += settings.only_sole
+               ? fmt::format(" each engine that shares its host with no other is tried at port {}",
+                             settings.port)
+               : fmt::format(" each engine is dialled at port {}", settings.port);
     out += settings.replay_port == 0
                ? ", without history"
                : fmt::format(", and asked for history at {}", settings.replay_port);

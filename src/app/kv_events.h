@@ -23,6 +23,7 @@ struct KvSources {
   std::vector<admin::UnheardEndpoint> unheard;  // sorted
 };
 // Two endpoints with one place to listen at are both left out: whose a batch is, nobody can tell.
+// So are those that share a host, where ports are only tried and none is given for them.
 KvSources KvSourcesOf(const model::PoolSnapshot& pool, const sched::KvEventSettings& settings,
                       const plugins::LabelSelector& selector);
 

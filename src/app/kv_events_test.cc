@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <map>
 #include <thread>
 
 #include "admin/caches_testing.h"
@@ -77,6 +78,36 @@ TEST(KvSources, TwoAtOnePlaceAreBothLeftOut) {
   EXPECT_EQ(sources.unheard[0].name, "a");
   EXPECT_THAT(sources.unheard[0].reason, HasSubstr("2 endpoints would be heard at tcp://h:5557"));
   EXPECT_EQ(sources.unheard[1].name, "b");
+}
+
+TEST(KvSources, UsualPortsAreTriedWhereOneEndpointIsOnTheHost) {
+  const sched::KvEventSettings settings{.port = 5557, .replay_port = 5558, .only_sole = true};
+  model::EndpointSpec told = SpecOf("told", "h", 2), history = SpecOf("history", "g"),
+                      off = SpecOf("off", "f"), forgetful = SpecOf("forgetful", "e");
+  told.kv_events_port = 7001;
+  history.kv_replay_port = 7100;
+  off.kv_events_port = 0;
+  forgetful.kv_replay_port = 0;
+  const KvSources sources =
+      KvSourcesOf(PoolOf({SpecOf("alone", "i"), SpecOf("a", "h"), SpecOf("b", "h", 1), told,
+                          history, off, forgetful}),
+                  settings, {});
+  std::map<std::string, std::vector<std::string>> heard;
+  for (const events::EventSource& source : sources.heard) {
+    heard[source.name] = {source.events, source.replay, source.is_guess ? "guess" : "told"};
+  }
+  const std::map<std::string, std::vector<std::string>> expected = {
+      {"alone", {"tcp://i:5557", "tcp://i:5558", "guess"}},
+      {"told", {"tcp://h:7001", "", "told"}},  // 5558 would be another's history
+      {"history", {"tcp://g:5557", "tcp://g:7100", "guess"}},
+      {"forgetful", {"tcp://e:5557", "", "guess"}}};
+  EXPECT_EQ(heard, expected);
+  ASSERT_EQ(sources.unheard.size(), 3u);
+  EXPECT_EQ(sources.unheard[0].name, "a");
+  EXPECT_THAT(sources.unheard[0].reason, HasSubstr("3 endpoints share its host"));
+  EXPECT_EQ(sources.unheard[1].name, "b");
+  EXPECT_EQ(sources.unheard[2].name, "off");
+  EXPECT_EQ(sources.unheard[2].reason, "its kvEventsPort is 0");
 }
 
 TEST(KvSources, SayWhyAnEndpointIsLeftOut) {

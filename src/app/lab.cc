@@ -54,6 +54,8 @@ Examples:
       every decision comes out again.
   penstock lab compare --workload b2b-saas --policies weighted sticky mine.yaml --html compare.html
       Policies on the same traffic with five seeds, and a page with charts.
+  penstock lab compare --workload production --policies least-cost least-cost+kv-events
+      What it is worth to know of engines what their caches hold.
   penstock lab sweep --workloads ladder scenario-c --policy least-cost \
       --set least-cost-scorer.eviction=1,2,4,8 --set weight.no-hit-lru-scorer=0,0.2
       Eight variations of a policy, ranked over two workloads.
@@ -314,7 +316,9 @@ struct ReplayFlags {
 int RunReplay(ReplayFlags& flags) {
   auto options = ReplayOptionsOf(flags.scene);
   if (!options) return Complain(options.error());
-  auto scheduler = ArmOf(flags.policy).make_scheduler();
+  const lab::Arm arm = ArmOf(flags.policy);
+  options->engines_tell = arm.engines_tell;
+  auto scheduler = arm.make_scheduler();
   if (!scheduler) return Complain(scheduler.error());
   auto source = workload::Open(flags.scene.workload, flags.scene.seed, flags.scene.open);
   if (!source) return Complain(source.error());
@@ -363,7 +367,9 @@ void DeclareReplay(CLI::App& app, ReplayFlags& flags, int& status) {
       *app.add_subcommand("replay", "Run traffic through a policy and simulated engines");
   DeclareScene(command, flags.scene);
   command
-      .add_option("--policy", flags.policy, "A built-in policy, or an EndpointPickerConfig file")
+      .add_option("--policy", flags.policy,
+                  "A built-in policy, or an EndpointPickerConfig file; with +kv-events behind it, "
+                  "the engines tell what their caches hold")
       ->capture_default_str();
   command.callback([&] { status = RunReplay(flags); });
 }
@@ -476,7 +482,8 @@ int RunSweep(CompareFlags& flags) {
 void DeclarePolicyList(CLI::App& command, CompareFlags& flags) {
   command
       .add_option("--policies", flags.policies,
-                  "Built-in policies or EndpointPickerConfig files, one after the other")
+                  "Built-in policies or EndpointPickerConfig files, one after the other; with "
+                  "+kv-events behind one, the engines tell it what their caches hold")
       ->capture_default_str();
 }
 
@@ -522,7 +529,9 @@ void DeclareSweep(CLI::App& app, CompareFlags& flags, int& status) {
   command.remove_option(command.get_option("--workload"));
   command.add_option("--workloads", flags.workloads, "Workloads; without it, all built-in ones");
   command
-      .add_option("--policy", flags.policy, "A built-in policy, or an EndpointPickerConfig file")
+      .add_option("--policy", flags.policy,
+                  "A built-in policy, or an EndpointPickerConfig file; with +kv-events behind it, "
+                  "the engines tell what their caches hold")
       ->capture_default_str();
   command
       .add_option("--set", flags.settings,

@@ -17,6 +17,7 @@ namespace {
 
 constexpr size_t kMaxArms = 1'000;
 constexpr std::string_view kWeight = "weight";
+constexpr std::string_view kEvents = "+kv-events";
 
 Result<sched::SchedulingSpec> SpecOf(const std::string& policy) {
   if (policy.find('/') == std::string::npos && !policy.ends_with(".yaml")) {
@@ -30,6 +31,13 @@ Result<std::unique_ptr<sched::Scheduler>> SchedulerOf(const sched::SchedulingSpe
   auto chosen = WireScheduler(spec, spec.file, {.file = spec.file});
   if (!chosen) return std::unexpected(chosen.error());
   return std::move(chosen->scheduler);
+}
+
+// The policy, and whether engines tell it what their caches hold.
+std::pair<std::string, bool> WithoutEvents(std::string_view text) {
+  if (!text.ends_with(kEvents)) return {std::string(text), false};
+  text.remove_suffix(kEvents.size());
+  return {std::string(text), true};
 }
 
 struct Setting {
@@ -98,25 +106,30 @@ Result<> Apply(const Setting& setting, const std::string& value, sched::Scheduli
 
 }  // namespace
 
-lab::Arm ArmOf(const std::string& policy) {
+lab::Arm ArmOf(const std::string& text) {
+  const auto [policy, engines_tell] = WithoutEvents(text);
   const size_t slash = policy.rfind('/');
   std::string name = slash == std::string::npos ? policy : policy.substr(slash + 1);
   if (name.ends_with(".yaml")) name.resize(name.size() - 5);
-  return {name, [policy]() -> Result<std::unique_ptr<sched::Scheduler>> {
+  if (engines_tell) name += kEvents;
+  return {name,
+          [policy = policy]() -> Result<std::unique_ptr<sched::Scheduler>> {
             const auto spec = SpecOf(policy);
             if (!spec) return std::unexpected(spec.error());
             return SchedulerOf(*spec);
-          }};
+          },
+          engines_tell};
 }
 
-Result<std::vector<lab::Arm>> SweepArms(const std::string& policy,
+Result<std::vector<lab::Arm>> SweepArms(const std::string& text,
                                         const std::vector<std::string>& settings) {
+  const auto [policy, engines_tell] = WithoutEvents(text);
   const auto base = SpecOf(policy);
   if (!base) return std::unexpected(base.error());
   std::vector<Setting> parsed;
   size_t count = 1;
-  for (const std::string& text : settings) {
-    auto setting = ParseSetting(text);
+  for (const std::string& given : settings) {
+    auto setting = ParseSetting(given);
     if (!setting) return std::unexpected(setting.error());
     count *= setting->values.size();
     if (count > kMaxArms) {
@@ -141,7 +154,8 @@ Result<std::vector<lab::Arm>> SweepArms(const std::string& policy,
           setting.parameter.empty() ? "weight of " + setting.plugin : setting.parameter, value);
     }
     if (auto made = SchedulerOf(spec); !made) return std::unexpected(made.error());
-    arms.push_back({name.empty() ? policy : name, [spec] { return SchedulerOf(spec); }});
+    arms.push_back(
+        {name.empty() ? text : name, [spec] { return SchedulerOf(spec); }, engines_tell});
   }
   return arms;
 }

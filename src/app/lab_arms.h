@@ -10,13 +10,15 @@
 
 namespace penstock::app {
 
-// A built-in policy by name, or an EndpointPickerConfig (anything with '/' or ending in .yaml).
+// A built-in policy by name, or an EndpointPickerConfig (anything with '/' or ending in .yaml);
+// with "+kv-events" behind it the engines tell what their caches hold.
 // What is wrong with it shows itself when the arm makes its scheduler.
 lab::Arm ArmOf(const std::string& policy);
 
 // Every combination of the settings over the policy; at most 1,000. A setting is
 // PLUGIN.PARAMETER=VALUE,VALUE,... or weight.PLUGIN=VALUE,VALUE,..., the plugin by its name.
-// kInvalidArgument names the setting; a parameter that the plugin refuses is an error here, too.
+// "+kv-events" as above. kInvalidArgument names the setting; a parameter that the plugin refuses is
+// an error here, too.
 Result<std::vector<lab::Arm>> SweepArms(const std::string& policy,
                                         const std::vector<std::string>& settings);
 

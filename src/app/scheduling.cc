@@ -68,6 +68,11 @@ Result<std::unique_ptr<sched::Scheduler>> SchedulerOfYaml(const std::string& sch
   config::Diagnostics diagnostics{.file = "scheduling"};
   sched::SchedulingSpec spec;
   sched::LoadInlineScheduling(*plugins, *profiles, plugins::Builtins(), &spec, &diagnostics);
+  // What it counted is in the recording; its tokenizer's files may be another machine's.
+  for (sched::PluginSpec& plugin : spec.plugins) {
+    const sched::PluginType* const type = plugins::Builtins().Find(plugin.type);
+    if (type != nullptr && type->type == "token-producer") plugin.parameters = {};
+  }
   if (const YamlNode* const attributes = tree->Find("attributes")) {
     for (const YamlNode& name : attributes->items) spec.attributes.push_back(name.scalar);
     if (spec.attributes.size() > sched::kMaxAttributes) {

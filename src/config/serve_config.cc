@@ -247,9 +247,10 @@ Result<std::vector<model::EndpointSpec>> ToEndpoints(const EngineConfig& engine)
     return std::unexpected(added.error());
   }
   const uint32_t ranks = std::max(engine.ranks, 1u);
-  const uint32_t last_port = std::max<uint32_t>({address->port, engine.metrics_port,
-                                                 engine.kv_events_port, engine.kv_replay_port}) +
-                             ranks - 1;
+  const uint32_t last_port =
+      std::max<uint32_t>({address->port, engine.metrics_port, engine.kv_events_port.value_or(0),
+                          engine.kv_replay_port.value_or(0)}) +
+      ranks - 1;
   if (last_port > 65535) {
     return Fail(Code::kOutOfRange,
                 fmt::format("{} ranks from port {} end above 65535", ranks, last_port - ranks + 1));
@@ -264,8 +265,8 @@ Result<std::vector<model::EndpointSpec>> ToEndpoints(const EngineConfig& engine)
       return static_cast<uint16_t>(port == 0 ? 0 : port + rank);
     };
     spec.metrics_port = shifted(engine.metrics_port);
-    spec.kv_events_port = shifted(engine.kv_events_port);
-    spec.kv_replay_port = shifted(engine.kv_replay_port);
+    if (engine.kv_events_port) spec.kv_events_port = shifted(*engine.kv_events_port);
+    if (engine.kv_replay_port) spec.kv_replay_port = shifted(*engine.kv_replay_port);
     spec.rank = static_cast<uint16_t>(rank);
     spec.name = engine.name.empty() ? AddressOf(spec.host, spec.port) : engine.name;
     if (ranks > 1 && !engine.name.empty()) spec.name += fmt::format("-rank-{}", rank);

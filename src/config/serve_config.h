@@ -25,8 +25,8 @@ struct EngineConfig {
   std::string engine_type;
   uint32_t metrics_port = 0;
   uint32_t ranks = 1;
-  uint32_t kv_events_port = 0;
-  uint32_t kv_replay_port = 0;
+  std::optional<uint32_t> kv_events_port;
+  std::optional<uint32_t> kv_replay_port;
 
   template <class V>
   void Describe(V& v) {
@@ -51,12 +51,16 @@ struct EngineConfig {
              .min = 1,
              .max = 64});
     v.Field("kvEventsPort", kv_events_port,
-            {.text = "Port where the engine's first rank publishes KV events; 0 means the port "
-                     "that the scheduling plugin names.",
+            {.text = "Port where the engine's first rank publishes KV events; 0: nobody listens. "
+                     "Where it is left out, the scheduling policy says where to try: least-cost at "
+                     "5557, vLLM's usual one, of hosts with one endpoint.",
              .max = 65535});
-    v.Field("kvReplayPort", kv_replay_port,
-            {.text = "Port where it can be asked for earlier KV events; 0 means the plugin's.",
-             .max = 65535});
+    v.Field(
+        "kvReplayPort", kv_replay_port,
+        {.text = "Port where it can be asked for earlier KV events; 0: it keeps none. Where it "
+                 "is left out, the scheduling policy says: least-cost tries 5558 where it tries "
+                 "5557.",
+         .max = 65535});
   }
 };
 

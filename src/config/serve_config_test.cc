@@ -142,10 +142,12 @@ TEST(ToEndpoints, RanksMustFitTheirPorts) {
   EXPECT_EQ(specs->back().port, 65535);
   EXPECT_EQ(specs->back().metrics_port, 9005);
   EXPECT_EQ(specs->back().rank, 5);
-  EXPECT_EQ(specs->back().kv_events_port, 0);
+  EXPECT_EQ(specs->back().kv_events_port, std::nullopt);
+  engine.kv_events_port = 0;
+  EXPECT_EQ(ToEndpoints(engine)->at(2).kv_events_port, 0);
   engine.kv_events_port = 5557;
   EXPECT_EQ(ToEndpoints(engine)->at(2).kv_events_port, 5559);
-  EXPECT_EQ(ToEndpoints(engine)->at(2).kv_replay_port, 0);
+  EXPECT_EQ(ToEndpoints(engine)->at(2).kv_replay_port, std::nullopt);
   engine.kv_replay_port = 65531;
   EXPECT_FALSE(ToEndpoints(engine));
 }

@@ -125,9 +125,11 @@ void Flight::Release() {
 bool Flight::OnTryFailed(TryFailure failure, Time now) {
   if (ended_ || !claimed_) return false;
   const Turn turn(lane_.director_.fleet_.journal());
+  lane_.are_columns_filled_ = false;
   const bool goes_on = TryElsewhere(failure, now);
   if (turn) {
-    turn->OnTryFailed(journal_number_, failure, goes_on ? target_.name : std::string_view(), now);
+    turn->OnTryFailed(journal_number_, failure, goes_on ? target_.name : std::string_view(),
+                      lane_.Matches(), now);
   }
   return goes_on;
 }
@@ -154,7 +156,9 @@ bool Flight::OnServedBy(std::string_view address, Time now) {
   if (ended_ || !claimed_ || first_chunk_ || address == target_.destination) return false;
   const Turn turn(lane_.director_.fleet_.journal());
   const bool has_moved = MoveTo(address, now);
-  if (turn && has_moved) turn->OnServedBy(journal_number_, target_.name, now);
+  if (turn && has_moved) {
+    turn->OnServedBy(journal_number_, target_.name, lane_.Matches(), now);
+  }
   return has_moved;
 }
 
@@ -167,10 +171,15 @@ bool Flight::MoveTo(std::string_view address, Time now) {
   record_->attempts.back().failure = "passed_over";
   director.fleet_.ConnectFailed(target_.slot, "the proxy went on to a fallback", now);
   Release();
-  director.scheduler_->FillColumns(context_, *pool, director.fleet_.live(), now, &lane_.columns_);
+  lane_.FillColumns(*this, *pool, now);
   lane_.trace_ = {};
   lane_.Claim(*this, pool, static_cast<uint32_t>(found - pool->endpoints.begin()), nullptr, now);
   return true;
+}
+
+void Flight::SetRecordedMatches(std::vector<std::optional<sched::ToldMatches>> told) {
+  told.resize(context_.prefix_keys.size());
+  for (size_t i = 0; i < told.size(); ++i) context_.prefix_keys[i].recorded = std::move(told[i]);
 }
 
 void Flight::OnFirstChunk(Time now) {
@@ -279,14 +288,15 @@ Arrival Lane::Admit(sched::RequestContext context, std::string described, Time n
   {
     const Turn turn(director_.fleet_.journal());
     director_.retries_.OnRequest();
+    are_columns_filled_ = false;
     is_admitted = Decide(flight, now, &arrival.rejection);
     if (!is_admitted) {
       flight.SettleEnd(EndKind::kRejected, arrival.rejection.status, arrival.rejection.message, {},
                        now);
     }
     if (turn) {
-      flight.journal_number_ =
-          turn->OnArrived(journal_number_, std::move(described), record, record.status, now);
+      flight.journal_number_ = turn->OnArrived(journal_number_, std::move(described), record,
+                                               record.status, Matches(), now);
     }
   }
   if (is_admitted) return arrival;
@@ -338,11 +348,16 @@ bool Lane::CanRetry(const Flight& flight) {
   return MarkCandidates(flight, *pool_.Load(director_.fleet_.snapshot()), &ignored);
 }
 
+void Lane::FillColumns(const Flight& flight, const model::PoolSnapshot& pool, Time now) {
+  director_.scheduler_->FillColumns(flight.context_, pool, director_.fleet_.live(), now, &columns_);
+  are_columns_filled_ = true;
+}
+
 bool Lane::Decide(Flight& flight, Time now, Rejection* rejection) {
   const std::shared_ptr<const model::PoolSnapshot> pool = pool_.Load(director_.fleet_.snapshot());
   if (!MarkCandidates(flight, *pool, rejection)) return false;
   sched::Scheduler& scheduler = *director_.scheduler_;
-  scheduler.FillColumns(flight.context_, *pool, director_.fleet_.live(), now, &columns_);
+  FillColumns(flight, *pool, now);
   scheduler.Schedule(flight.context_, columns_, candidates_, random_, workspace_, &trace_,
                      &decision_);
   if (decision_.verdict != sched::Verdict::kPicked) {

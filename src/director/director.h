@@ -13,6 +13,8 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -98,6 +100,9 @@ class Flight {
   // What is on record so far; complete and immutable once ended().
   const DecisionRecord& record() const { return *record_; }
   uint32_t tries() const { return tries_; }
+  // What the next decision goes by in place of what is known of caches, an element for each prefix
+  // producer that a recording tells of; it is to be taken back after it, by none.
+  void SetRecordedMatches(std::vector<std::optional<sched::ToldMatches>> told);
   // For the record: how long the first decision took on the caller's clock.
   void SetDecisionTime(Duration duration) { record_->decision_us = ToSeconds(duration) * 1e6; }
 
@@ -150,6 +155,13 @@ class Lane {
   friend class Flight;
   Arrival Admit(sched::RequestContext context, std::string described, Time now,
                 int64_t unix_micros);
+  // Gathers what plugins look at.
+  void FillColumns(const Flight& flight, const model::PoolSnapshot& pool, Time now);
+  // Of the decision that has just been made. REQUIRES: are_columns_filled_ was cleared before it.
+  std::span<const model::PrefixColumn> Matches() const {
+    if (!are_columns_filled_) return {};
+    return columns_.prefix;
+  }
   // Picks a target and claims it. False: rejection says why not.
   bool Decide(Flight& flight, Time now, Rejection* rejection);
   // The healthy endpoints that serve the model and were not tried yet, in candidates_.
@@ -168,6 +180,7 @@ class Lane {
   Random random_;
   SnapshotCell<model::PoolSnapshot>::Reader pool_;
   model::EndpointColumns columns_;
+  bool are_columns_filled_ = false;
   sched::Workspace workspace_;
   sched::Decision decision_;
   sched::DecisionTrace trace_;

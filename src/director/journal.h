@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "core/time.h"
+#include "model/columns.h"
 #include "model/endpoint.h"
 #include "sched/plugin.h"
 
@@ -38,17 +39,21 @@ class Journal {
   // OnArrived.
   virtual std::string Describe(sched::RequestContext* context) = 0;
 
+  // The prefix columns that a decision went by, one per producer; empty: it looked at none.
+  using Matches = std::span<const model::PrefixColumn>;
+
   // A lane was made; returns its number.
   virtual uint32_t OnLane(uint64_t seed) = 0;
   // A request was decided: record.attempts has the target, or is empty when it was rejected with
   // `status`. Returns the number by which the request is known from here on.
   virtual uint64_t OnArrived(uint32_t lane, std::string described, const DecisionRecord& record,
-                             int status, Time now) = 0;
+                             int status, Matches matches, Time now) = 0;
   // A try failed; `next` is the endpoint that is tried next, or "".
   virtual void OnTryFailed(uint64_t request, TryFailure failure, std::string_view next,
-                           Time now) = 0;
+                           Matches matches, Time now) = 0;
   // The proxy says that `endpoint` answers instead of the one that was picked.
-  virtual void OnServedBy(uint64_t request, std::string_view endpoint, Time now) = 0;
+  virtual void OnServedBy(uint64_t request, std::string_view endpoint, Matches matches,
+                          Time now) = 0;
   virtual void OnFirstChunk(uint64_t request, Time now) = 0;
   virtual void OnEnded(uint64_t request, const DecisionRecord& record, Time now) = 0;
 

@@ -33,11 +33,12 @@ struct EventSource {
   std::string events;       // "tcp://10.0.0.7:5557"; "": it connects to the bound socket
   std::string replay;       // "": it keeps no history
   uint32_t gpu_blocks = 0;  // 0: unknown
+  bool is_guess = false;    // nobody said that it publishes there: seldom dialled, in the end
 
   // Whether it is the same publisher; the rest may change.
   bool IsSame(const EventSource& other) const {
     return name == other.name && slot == other.slot && events == other.events &&
-           replay == other.replay && address == other.address;
+           replay == other.replay && address == other.address && is_guess == other.is_guess;
   }
 };
 
@@ -51,6 +52,7 @@ struct SourceView {
   // How old the last live batch was when it came, in seconds, by the engine's clock and ours.
   std::optional<double> lag_s;
   uint64_t connections = 0;  // that were made, one after the other
+  uint64_t refused = 0;      // that were not, because who answered is no publisher
   uint64_t batches = 0, events = 0, bytes = 0;
   uint64_t gaps = 0, missed = 0, restarts = 0, replays = 0, repeated = 0, broken = 0;
   uint64_t faults[kvcache::kEventFaults] = {};

@@ -284,6 +284,29 @@ TEST_F(IngestTest, AnEngineThatRestartsHasNothing) {
   EXPECT_TRUE(Until([&] { return ViewOf("a").restarts == 1; }));
 }
 
+TEST_F(IngestTest, WhoIsNoPublisherIsTriedAgainWithPauses) {
+  auto context = std::make_unique<net::ZmqContext>();
+  auto other = ZmqSocket::Open(*context, ZmqSocket::Type::kRouter, {}).value();
+  ASSERT_TRUE(other->Bind("tcp://127.0.0.1:*"));
+  EventSource source;
+  source.name = "a";
+  source.events = other->bound_endpoint();
+  source.is_guess = true;
+  Start(Named());
+  ingest->SetEndpoints({source});
+  ASSERT_TRUE(Until([&] { return ViewOf("a").refused >= 2; }));
+  EXPECT_EQ(ViewOf("a").state, PublisherState::kConnecting);
+  EXPECT_EQ(ViewOf("a").connections, 0u);
+  other.reset();
+  context.reset();
+  Engine engine(source.events);
+  ASSERT_TRUE(Until([&] { return ViewOf("a").connections == 1; }));
+  EXPECT_LT(ViewOf("a").refused, 10u) << "200 ms, 400 ms, ...";
+  engine.Publish(Stored(1000, 1));
+  EXPECT_TRUE(Holds(0, 1000, 1));
+  EXPECT_TRUE(Becomes("a", PublisherState::kExact));
+}
+
 TEST_F(IngestTest, EndpointsComeAndGo) {
   Engine first, second;
   first.Lose(Stored(1000, 2));

@@ -1,5 +1,6 @@
 #include "events/source.h"
 
+#include <algorithm>
 #include <chrono>
 #include <limits>
 #include <utility>
@@ -70,6 +71,7 @@ Result<> Source::Open() {
   options.watches_peers = true;
   // As many batches as vLLM keeps: what is lost beyond can be had again.
   options.high_water_mark = 10'000;
+  options.longest_pause_ms = static_cast<int>(LongestPause() / milliseconds(1));
   auto socket = ZmqSocket::Open(context_, ZmqSocket::Type::kSubscribe, options);
   if (!socket) return std::unexpected(std::move(socket.error()));
   // All that it publishes is its own, whatever the topic.
@@ -77,6 +79,15 @@ Result<> Source::Open() {
   if (Result<> ok = (*socket)->Connect(source_.events); !ok) return ok;
   live_ = std::move(*socket);
   return {};
+}
+
+Duration Source::LongestPause() const { return source_.is_guess ? seconds(30) : seconds(5); }
+
+void Source::HangUp(Time now) {
+  live_.reset();
+  ++refused_;
+  pause_ = std::clamp(2 * pause_, Duration(milliseconds(200)), LongestPause());
+  dial_again_ = now + pause_;
 }
 
 void Source::Close() {
@@ -106,9 +117,14 @@ bool Source::ReadSome(int limit, Time now, std::atomic<uint64_t>* malformed) {
   bool has_more = false;
   if (live_ != nullptr) {
     while (const auto is_connected = live_->TakeConnected()) {
+      const bool was_connected = std::exchange(is_connected_, *is_connected);
       if (*is_connected) {
         ++connections_;
+        pause_ = Duration{0};
         publisher_->OnConnected(now);
+      } else if (!was_connected) {
+        HangUp(now);
+        return false;
       } else {
         replay_.reset();
         publisher_->OnDisconnected(now);
@@ -181,6 +197,11 @@ void Source::ReadReplay(Time now, std::atomic<uint64_t>* malformed) {
 
 void Source::Tick(Time now, bool is_busy) {
   now_ = now;
+  if (dial_again_ && now >= *dial_again_) {
+    dial_again_.reset();
+    if (Result<> ok = Open(); !ok) HangUp(now);  // no descriptor is left: later, perhaps
+    for (const int descriptor : descriptors()) new_descriptors_.push_back(descriptor);
+  }
   publisher_->OnTick(now, is_busy);
   if (publisher_->state() != kvcache::PublisherState::kSyncing) replay_.reset();
   Ask();
@@ -218,6 +239,7 @@ SourceView Source::View() const {
   view.last_timestamp = publisher_->last_timestamp();
   view.lag_s = lag_s_;
   view.connections = connections_;
+  view.refused = refused_;
   const kvcache::Publisher::Counts& counts = publisher_->counts();
   const auto get = [](const std::atomic<uint64_t>& count) {
     return count.load(std::memory_order_relaxed);

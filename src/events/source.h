@@ -64,6 +64,9 @@ class Source final : public kvcache::EventSink {
   bool HasTurnedOver() const override;
 
  private:
+  // Whoever answers there is no publisher: libzmq would try again at once and for ever, or never.
+  void HangUp(Time now);
+  Duration LongestPause() const;
   // Asks for history if it is wanted, on a socket of its own for each request: what is on its way
   // for an older one is not for this.
   void Ask();
@@ -80,7 +83,10 @@ class Source final : public kvcache::EventSink {
   std::vector<std::string> frames_;
   Time now_{};
   uint64_t stored_at_gap_ = 0;
-  uint64_t connections_ = 0;
+  uint64_t connections_ = 0, refused_ = 0;
+  bool is_connected_ = false;
+  Duration pause_{0};               // before the socket is opened anew
+  std::optional<Time> dial_again_;  // when
   std::optional<double> lag_s_;
 };
 

@@ -138,6 +138,8 @@ void Publisher::Take(uint64_t sequence, std::string_view payload, Time now) {
   const bool may_ask = options_.has_replay && (replay_failed_ == Time{} ||
                                                now - replay_failed_ >= options_.replay_again_after);
   if (!last_sequence()) {
+    // All that it ever told begins here, whatever was asked for in vain.
+    if (sequence == 0) flaw_ = PublisherReason::kNone;
     // Whether it counts from 1, or the first one was lost, its history tells.
     if (sequence > 0 && may_ask && !has_answered_) {
       Ask(0, now);

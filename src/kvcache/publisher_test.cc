@@ -213,6 +213,26 @@ TEST_F(PublisherTest, WhoDoesNotAnswerIsGivenUpAndAskedAgainLater) {
   EXPECT_EQ(publisher->TakeRequest(), 13u);
 }
 
+TEST_F(PublisherTest, WhoKeepsNoHistoryIsKnownFromItsFirstBatchOn) {
+  Start(true);  // nobody answers where history was asked for
+  publisher->TakeRequest();
+  now += seconds(6);
+  publisher->OnTick(now, false);
+  Expect(State::kConnecting, Reason::kNoReply);
+  publisher->OnBatch(0, Store(7), now);
+  Expect(State::kExact, Reason::kNone);
+  publisher->OnBatch(1, Store(8), now);
+  Expect(State::kExact, Reason::kNone);
+  ExpectHeld({7, 8});
+  // While it was asked.
+  Start(true);
+  publisher->TakeRequest();
+  publisher->OnBatch(0, Store(7), now);
+  now += seconds(6);
+  publisher->OnTick(now, false);
+  Expect(State::kExact, Reason::kNone);
+}
+
 TEST_F(PublisherTest, ARestartForgetsWhatWas) {
   for (const bool has_replay : {false, true}) {
     blocks.held.clear();
@@ -284,13 +304,14 @@ TEST_F(PublisherTest, WithoutHistoryALostConnectionIsAGap) {
 TEST_F(PublisherTest, NoMoreWaitsThanMay) {
   Start(true, 1000);
   publisher->TakeRequest();
-  uint64_t sequence = 0;
+  constexpr uint64_t kFirst = 5;  // that came live
+  uint64_t sequence = kFirst;
   for (; publisher->state() == State::kSyncing && sequence < 1000; ++sequence) {
     publisher->OnBatch(sequence, Store(sequence), now);
   }
   EXPECT_LT(sequence, 100u);
   Expect(State::kDegraded, Reason::kOverflow);
-  EXPECT_EQ(blocks.held.size(), sequence) << "none of them is lost";
+  EXPECT_EQ(blocks.held.size(), sequence - kFirst) << "none of them is lost";
 }
 
 TEST_F(PublisherTest, WhatIsNotUnderstoodDegrades) {

@@ -32,6 +32,7 @@ Result<RunOutput> RunOnce(const CompareOptions& options, const Arm& arm, uint64_
   if (!source) return std::unexpected(source.error());
   ReplayOptions replay = options.replay;
   replay.seed = seed;
+  replay.engines_tell = arm.engines_tell;
   const auto before = std::chrono::steady_clock::now();
   Summary summary(options.slo);
   const auto totals =

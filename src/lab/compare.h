@@ -22,6 +22,7 @@ struct Arm {
   std::string name;
   // From any thread.
   std::function<Result<std::unique_ptr<sched::Scheduler>>()> make_scheduler;
+  bool engines_tell = false;  // as in ReplayOptions
 };
 
 struct CompareOptions {

@@ -89,7 +89,7 @@ class Replay::Impl {
                    .retry_budget_ratio = options_.retry_budget_ratio,
                    .decision_log_bytes = 0}),
         lane_(director_, options_.seed),
-        knows_(director_.scheduler().knows_caches()) {}
+        knows_(options_.engines_tell ? director_.scheduler().knows_caches() : nullptr) {}
 
   Result<ReplayTotals> Run(workload::Source& source, const Observer& observer,
                            const Progress& progress);

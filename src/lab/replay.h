@@ -53,6 +53,7 @@ struct ReplayOptions {
   uint64_t seed = 1;
   uint64_t max_requests = UINT64_MAX;
   std::optional<Duration> until;  // no request that comes later is taken
+  bool engines_tell = false;      // of their blocks, to policies that listen
 };
 
 struct Outcome {

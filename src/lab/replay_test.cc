@@ -168,7 +168,8 @@ TEST(Replay, WhatEnginesTellOfTheirCachesIsWhatTheyUse) {
     jobs.push_back(job);
   }
   FixedSource source(jobs);
-  auto scheduler = Policy("least-cost-exact");
+  options.engines_tell = true;
+  auto scheduler = Policy("least-cost");
   const sched::Scheduler& plugins = *scheduler;
   Replay replay(options, std::move(scheduler));
   uint64_t cached = 0;

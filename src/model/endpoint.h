@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -39,9 +40,9 @@ struct EndpointSpec {
   // No decision rests on what follows, so that recordings do not hold it.
   Scheme scheme = Scheme::kHttp;
   uint16_t rank = 0;  // data-parallel, among those of its host
-  // Where it publishes KV events and keeps their history; 0: where the others do.
-  uint16_t kv_events_port = 0;
-  uint16_t kv_replay_port = 0;
+  // Where it publishes KV events and keeps their history; 0: nowhere; none: nobody said.
+  std::optional<uint16_t> kv_events_port;
+  std::optional<uint16_t> kv_replay_port;
   bool operator==(const EndpointSpec&) const = default;
 };
 

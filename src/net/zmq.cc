@@ -74,7 +74,7 @@ Result<std::unique_ptr<ZmqSocket>> ZmqSocket::Open(ZmqContext& context, Type typ
   bool ok = set(ZMQ_LINGER, 0) && set(ZMQ_SNDHWM, options.high_water_mark) &&
             set(ZMQ_RCVHWM, options.high_water_mark) &&
             set(ZMQ_MAXMSGSIZE, options.max_message_bytes) && set(ZMQ_RECONNECT_IVL, 100) &&
-            set(ZMQ_RECONNECT_IVL_MAX, 5'000) && set(ZMQ_HANDSHAKE_IVL, 5'000) &&
+            set(ZMQ_RECONNECT_IVL_MAX, options.longest_pause_ms) && set(ZMQ_HANDSHAKE_IVL, 5'000) &&
             // A peer that is gone without a word.
             set(ZMQ_HEARTBEAT_IVL, 10'000) && set(ZMQ_HEARTBEAT_TIMEOUT, 30'000) &&
             set(ZMQ_IPV6, 1);

@@ -36,8 +36,10 @@ class ZmqSocket {
   struct Options {
     int high_water_mark = 100'000;  // messages in each direction, then they are lost
     int64_t max_message_bytes = int64_t{64} << 20;  // of a frame; a peer that sends more is cut off
-    // Whether Peers() counts who is connected.
+    // Whether TakeConnected() tells who is connected.
     bool watches_peers = false;
+    // The longest pause between two tries to connect; they begin at 100 ms and double.
+    int longest_pause_ms = 5'000;
   };
   static constexpr size_t kMaxFrames = 8;
 
@@ -49,7 +51,7 @@ class ZmqSocket {
 
   // "tcp://127.0.0.1:5557"; a port of * is any free one.
   Result<> Bind(const std::string& endpoint);
-  // Goes on trying in the background, with pauses of up to 5 s.
+  // Goes on trying in the background.
   Result<> Connect(const std::string& endpoint);
   // Messages whose first frame begins so. REQUIRES: kSubscribe.
   void Subscribe(std::string_view prefix);

@@ -23,6 +23,7 @@ using wire::JsonScanner;
 
 constexpr uint32_t kMaxEndpoints = 16384;
 constexpr uint32_t kMaxTries = 10;
+constexpr uint32_t kMaxProducers = 256;
 constexpr int64_t kMaxNanos = int64_t{1} << 61;
 constexpr double kMaxNumber = 1e30;
 
@@ -137,6 +138,88 @@ void ReadKeys(Fields& outer, sched::PrefixKeys* keys) {
     before = end;
   }
   if (keys->block_size_tokens == 0) outer.Complain("size: 0 tokens");
+}
+
+std::optional<model::MatchSource> SourceOf(char letter) {
+  using model::MatchSource;
+  for (const auto source :
+       {MatchSource::kApproximate, MatchSource::kExact, MatchSource::kDegraded}) {
+    if (LetterOf(source) == letter) return source;
+  }
+  return std::nullopt;
+}
+
+void ReadSources(Fields& fields, std::vector<model::MatchSource>* sources) {
+  const std::string_view letters = fields.Raw();
+  if (letters.size() > kMaxEndpoints) {
+    return fields.Complain(fmt::format("by: more than {} endpoints", kMaxEndpoints));
+  }
+  for (const char letter : letters) {
+    const auto source = SourceOf(letter);
+    if (!source) return fields.Complain("by: letters are a, d and e");
+    sources->push_back(*source);
+  }
+}
+
+// [endpoint, matched blocks, told blocks]
+sched::ToldMatches::Hold ReadHold(Fields& fields) {
+  sched::ToldMatches::Hold hold;
+  JsonScanner& json = fields.json();
+  size_t read = 0;
+  for (json.EnterArray(); json.NextElement(); ++read) {
+    if (read == 0) {
+      hold.column = fields.Uint<uint32_t>(kMaxEndpoints);
+    } else if (read == 1) {
+      hold.matched_blocks = static_cast<float>(fields.Number());
+    } else if (read == 2) {
+      hold.told_blocks = static_cast<float>(fields.Number());
+    } else {
+      json.Skip();
+    }
+  }
+  if (json.ok() && read != 3) fields.Complain("holds: not three numbers each");
+  if (hold.matched_blocks < 0 || hold.told_blocks < 0) fields.Complain("holds: below 0");
+  return hold;
+}
+
+// Whether every hold is of an endpoint that told something, and they rise.
+bool AreSound(const sched::ToldMatches& told) {
+  uint32_t next = 0;
+  for (const sched::ToldMatches::Hold& hold : told.holds) {
+    if (hold.column < next || hold.column >= told.sources.size()) return false;
+    if (told.sources[hold.column] == model::MatchSource::kApproximate) return false;
+    next = hold.column + 1;
+  }
+  return true;
+}
+
+void ReadTold(Fields& outer, Event* event) {
+  sched::ToldMatches told;
+  uint32_t producer = 0;
+  Fields fields(outer.json());
+  for (outer.json().EnterObject(); fields.Next();) {
+    if (fields.key() == "of") {
+      producer = fields.Uint<uint32_t>(kMaxProducers - 1);
+    } else if (fields.key() == "blocks") {
+      told.total_blocks = fields.Uint<uint32_t>();
+    } else if (fields.key() == "size") {
+      told.block_size_tokens = fields.Uint<uint32_t>(1U << 20);
+    } else if (fields.key() == "by") {
+      ReadSources(fields, &told.sources);
+    } else if (fields.key() == "holds") {
+      for (fields.json().EnterArray(); fields.json().NextElement();) {
+        told.holds.push_back(ReadHold(fields));
+      }
+    } else {
+      fields.json().Skip();
+    }
+  }
+  outer.Complain(fields.complaint());
+  if (!outer.json().ok() || !outer.complaint().empty()) return;
+  if (told.block_size_tokens == 0) outer.Complain("told: size: 0 tokens");
+  if (!AreSound(told)) outer.Complain("told: holds: not rising, or of endpoints that told nothing");
+  if (producer >= event->told.size()) event->told.resize(producer + size_t{1});
+  event->told[producer] = std::move(told);
 }
 
 void ReadHeaders(Fields& outer, Event* event) {
@@ -336,6 +419,10 @@ void ReadEndField(Fields& fields, Event* event) {
   }
 }
 
+bool IsDecision(Event::Kind kind) {
+  return kind == Event::Kind::kArrive || kind == Event::Kind::kFail || kind == Event::Kind::kServed;
+}
+
 void ReadEventField(Fields& fields, Time start, Event* event) {
   const std::string& key = fields.key();
   if (key == "t") {
@@ -360,6 +447,8 @@ void ReadEventField(Fields& fields, Time start, Event* event) {
     event->models = fields.Texts();
   } else if (key == "reason" || key == "why") {
     event->text = fields.Text();
+  } else if (key == "told" && IsDecision(event->kind)) {
+    for (fields.json().EnterArray(); fields.json().NextElement();) ReadTold(fields, event);
   } else if (event->kind == Event::Kind::kArrive) {
     if (!ReadRequestField(fields, event)) fields.json().Skip();
   } else if (event->kind == Event::Kind::kScrape) {

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -59,6 +60,8 @@ struct Event {
   sched::RequestContext context;
   std::vector<std::string> header_names;
   sched::PrefixKeys prompt;  // where no plugin had keys
+  // kArrive, kFail, kServed: what the decision went by, by prefix producer.
+  std::vector<std::optional<sched::ToldMatches>> told;
   director::TryFailure failure = director::TryFailure::kLocal;
   director::EndKind end = director::EndKind::kComplete;
   director::ReportedUsage usage;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <sodium.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <cstring>
@@ -38,6 +39,35 @@ std::string_view Short(std::string_view text) { return Utf8Prefix(text, kMaxText
 void WriteList(std::string_view key, std::span<const std::string> list, wire::JsonWriter* json) {
   json->Key(key).BeginArray();
   for (const std::string& text : list) json->Value(text);
+  json->EndArray();
+}
+
+// Of the producers that went by what engines told, who told what: "told":[...], or nothing.
+void WriteMatches(director::Journal::Matches matches, wire::JsonWriter* json) {
+  const auto is_told = [](const model::PrefixColumn& column) { return !column.sources.empty(); };
+  if (std::ranges::none_of(matches, is_told)) return;
+  json->Key("told").BeginArray();
+  std::string by;
+  for (size_t i = 0; i < matches.size(); ++i) {
+    const model::PrefixColumn& column = matches[i];
+    if (!is_told(column)) continue;
+    by.clear();
+    for (const model::MatchSource source : column.sources) by += LetterOf(source);
+    json->BeginObject()
+        .Field("of", i)
+        .Field("blocks", column.total_blocks)
+        .Field("size", column.block_size_tokens)
+        .Field("by", by)
+        .Key("holds")
+        .BeginArray();
+    for (size_t at = 0; at < column.sources.size(); ++at) {
+      const float matched = column.matched_blocks[at], told = column.told_blocks[at];
+      if (column.sources[at] == model::MatchSource::kApproximate) continue;
+      if (matched == 0 && told == 0) continue;
+      json->BeginArray().Value(at).Value(double{matched}).Value(double{told}).EndArray();
+    }
+    json->EndArray().EndObject();
+  }
   json->EndArray();
 }
 
@@ -237,7 +267,8 @@ uint32_t Recorder::OnLane(uint64_t seed) {
 }
 
 uint64_t Recorder::OnArrived(uint32_t lane, std::string described,
-                             const director::DecisionRecord& record, int status, Time now) {
+                             const director::DecisionRecord& record, int status, Matches matches,
+                             Time now) {
   const uint64_t number = requests_++;
   if (described.empty()) return number;
   line_.clear();
@@ -252,6 +283,7 @@ uint64_t Recorder::OnArrived(uint32_t lane, std::string described,
   } else {
     json.Field("to", record.attempts.back().endpoint);
   }
+  WriteMatches(matches, &json);
   line_ += ',';
   line_.append(described, 1);  // behind its brace
   Put(line_);
@@ -259,7 +291,7 @@ uint64_t Recorder::OnArrived(uint32_t lane, std::string described,
 }
 
 void Recorder::OnTryFailed(uint64_t request, director::TryFailure failure, std::string_view next,
-                           Time now) {
+                           Matches matches, Time now) {
   line_.clear();
   wire::JsonWriter json(&line_);
   json.BeginObject()
@@ -268,19 +300,21 @@ void Recorder::OnTryFailed(uint64_t request, director::TryFailure failure, std::
       .Field("n", request)
       .Field("failure", director::TryFailureName(failure));
   if (!next.empty()) json.Field("to", next);
+  WriteMatches(matches, &json);
   json.EndObject();
   Put(line_ += '\n');
 }
 
-void Recorder::OnServedBy(uint64_t request, std::string_view endpoint, Time now) {
+void Recorder::OnServedBy(uint64_t request, std::string_view endpoint, Matches matches, Time now) {
   line_.clear();
   wire::JsonWriter json(&line_);
   json.BeginObject()
       .Field("e", "served")
       .Field("t", Since(now))
       .Field("n", request)
-      .Field("to", endpoint)
-      .EndObject();
+      .Field("to", endpoint);
+  WriteMatches(matches, &json);
+  json.EndObject();
   Put(line_ += '\n');
 }
 

@@ -15,6 +15,7 @@
 #include "core/result.h"
 #include "core/time.h"
 #include "director/journal.h"
+#include "model/columns.h"
 #include "sched/plugin.h"
 #include "workload/recorded.h"
 
@@ -27,6 +28,19 @@ inline constexpr size_t kMaxKeys = workload::kMaxRecordedKeys;
 // Tokens of a block where no plugin has keys of its own, and how much of a prompt is looked at.
 inline constexpr uint32_t kBlockTokens = 64;
 inline constexpr uint32_t kMaxKeyedTokens = 131072;
+
+// How a match came about, in a line: 'e' exact, 'd' degraded, 'a' approximate.
+constexpr char LetterOf(model::MatchSource source) {
+  switch (source) {
+    case model::MatchSource::kExact:
+      return 'e';
+    case model::MatchSource::kDegraded:
+      return 'd';
+    case model::MatchSource::kApproximate:
+      break;
+  }
+  return 'a';
+}
 
 struct RecorderOptions {
   std::string path;
@@ -68,10 +82,10 @@ class Recorder final : public director::Journal {
   std::string Describe(sched::RequestContext* context) override;
   uint32_t OnLane(uint64_t seed) override;
   uint64_t OnArrived(uint32_t lane, std::string described, const director::DecisionRecord& record,
-                     int status, Time now) override;
-  void OnServedBy(uint64_t request, std::string_view endpoint, Time now) override;
+                     int status, Matches matches, Time now) override;
+  void OnServedBy(uint64_t request, std::string_view endpoint, Matches matches, Time now) override;
   void OnTryFailed(uint64_t request, director::TryFailure failure, std::string_view next,
-                   Time now) override;
+                   Matches matches, Time now) override;
   void OnFirstChunk(uint64_t request, Time now) override;
   void OnEnded(uint64_t request, const director::DecisionRecord& record, Time now) override;
   void OnReplaced(std::span<const model::EndpointSpec> endpoints) override;

@@ -56,7 +56,9 @@ class Telling {
   };
 
   Result<> Arrive(Event event, std::string_view place);
-  Result<> Follow(const Event& event, std::string_view place);
+  // What the decision of the event went by, for a context of the brain; none in it is an error.
+  Result<> CheckTold(const Event& event, std::string_view place) const;
+  Result<> Follow(Event& event, std::string_view place);
   void Compare(uint64_t request, std::string_view place, const std::string& was,
                const std::string& is);
   void Observe(uint64_t request, const director::Flight& flight) {
@@ -112,6 +114,11 @@ Result<> Telling::Arrive(Event event, std::string_view place) {
                 fmt::format("{}: more than {} requests or {} block keys in flight", place,
                             kMaxInFlight, kMaxKeysInFlight));
   }
+  if (auto checked = CheckTold(event, place); !checked) return checked;
+  for (size_t i = 0; i < event.told.size(); ++i) {
+    event.context.prefix_keys[i].recorded = std::move(event.told[i]);
+  }
+  event.told = {};
   event.context.request.id = fmt::format("{}", event.request);
   const auto micros = std::chrono::duration_cast<microseconds>(event.at - start_).count();
   director::Arrival arrival =
@@ -122,13 +129,30 @@ Result<> Telling::Arrive(Event event, std::string_view place) {
           arrival.flight == nullptr ? Where(arrival.rejection.status, "")
                                     : Where(0, arrival.flight->target().name));
   if (arrival.flight == nullptr) return {};
+  arrival.flight->SetRecordedMatches({});  // of this decision alone
   const uint64_t number = event.request;
   keys_in_flight_ += keys;
   running_.emplace(number, Running{std::move(event), std::move(arrival.flight), keys});
   return {};
 }
 
-Result<> Telling::Follow(const Event& event, std::string_view place) {
+Result<> Telling::CheckTold(const Event& event, std::string_view place) const {
+  if (event.told.size() > prefix_columns_) {
+    return Fail(Code::kInvalidArgument,
+                fmt::format("{}: told: of prefix producer {}, but the configuration has {}", place,
+                            event.told.size() - 1, prefix_columns_));
+  }
+  const size_t endpoints = fleet_.snapshot().Get()->endpoints.size();
+  for (const auto& told : event.told) {
+    if (!told || told->sources.size() == endpoints) continue;
+    return Fail(Code::kInvalidArgument,
+                fmt::format("{}: told: by {} endpoints, but the pool has {}", place,
+                            told->sources.size(), endpoints));
+  }
+  return {};
+}
+
+Result<> Telling::Follow(Event& event, std::string_view place) {
   const auto found = running_.find(event.request);
   if (found == running_.end()) {
     // One that this brain rejected, or one of before the recording's first line.
@@ -137,12 +161,17 @@ Result<> Telling::Follow(const Event& event, std::string_view place) {
                 fmt::format("{}: request {} is not running", place, event.request));
   }
   director::Flight& flight = *found->second.flight;
+  if (!event.told.empty()) {
+    if (auto checked = CheckTold(event, place); !checked) return checked;
+    flight.SetRecordedMatches(std::move(event.told));
+  }
   switch (event.kind) {
     case Event::Kind::kFirst:
       flight.OnFirstChunk(event.at);
       return {};
     case Event::Kind::kFail: {
       const bool goes_on = flight.OnTryFailed(event.failure, event.at);
+      flight.SetRecordedMatches({});
       if (goes_on) ++report_.retries;
       const std::string is = goes_on ? Where(0, flight.target().name) : "was not tried again";
       const std::string was = event.to.empty() ? "was not tried again" : Where(0, event.to);
@@ -155,6 +184,7 @@ Result<> Telling::Follow(const Event& event, std::string_view place) {
           pool->endpoints, [&](const auto& e) { return e.spec.name == event.to; });
       const bool has_moved =
           served != pool->endpoints.end() && flight.OnServedBy(served->address, event.at);
+      flight.SetRecordedMatches({});
       Compare(event.request, place, Where(0, event.to),
               has_moved ? Where(0, flight.target().name) : "did not move");
       return {};

@@ -3,7 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -11,11 +13,15 @@
 #include <thread>
 
 #include "core/random.h"
+#include "kvcache/exact_caches.h"
+#include "kvcache/holder.h"
+#include "kvcache/publisher.h"
 #include "plugins/builtin.h"
 #include "recording/recorder.h"
 #include "sched/config_loader.h"
 #include "sched/spec_yaml.h"
 #include "wire/json.h"
+#include "wire/msgpack.h"
 #include "wire/yaml.h"
 
 namespace penstock::recording {
@@ -38,6 +44,22 @@ schedulingProfiles:
   plugins:
   - {pluginRef: session-affinity-scorer, weight: 2}
   - {pluginRef: active-request-scorer}
+  - {pluginRef: max-score-picker}
+)";
+constexpr std::string_view kExactHits = R"(
+plugins:
+- type: precise-prefix-cache-producer
+- type: approx-prefix-cache-producer
+- type: prefix-cache-scorer
+  parameters: {prefixMatchInfoProducerName: precise-prefix-cache-producer}
+- type: prefix-cache-affinity-filter
+  parameters: {prefixMatchInfoProducerName: approx-prefix-cache-producer}
+- type: max-score-picker
+schedulingProfiles:
+- name: default
+  plugins:
+  - {pluginRef: prefix-cache-affinity-filter}
+  - {pluginRef: prefix-cache-scorer}
   - {pluginRef: max-score-picker}
 )";
 constexpr std::string_view kTokens = R"(
@@ -131,6 +153,111 @@ class RerunTest : public ::testing::Test {
   const std::filesystem::path folder_;
 };
 
+// One of a few openings and some of what may follow it; as token ids, too.
+std::string RandomPrompt(Random& random) {
+  std::string prompt = "secret-prompt...";
+  for (uint64_t piece = random.Below(6) + 1; piece > 0; --piece) {
+    prompt += std::string(300, static_cast<char>('a' + random.Below(3)));
+  }
+  return prompt;
+}
+
+// An engine that tells what it holds, and whoever hears it.
+class TellingEngine : public kvcache::EventSink {
+ public:
+  explicit TellingEngine(kvcache::ExactCaches& caches)
+      : holder_(caches.index(), caches.keys(), *caches.index().Join(), {}),
+        publisher_(std::make_shared<kvcache::Publisher>(kvcache::Publisher::Options(), *this)) {}
+  ~TellingEngine() override {
+    while (!holder_.Leave(1000)) {
+    }
+  }
+  void Apply(const kvcache::KvEvent& event) override { holder_.Apply(event, kNow); }
+  void Clear() override { holder_.Apply({.type = kvcache::KvEvent::Type::kCleared}, kNow); }
+  void MarkGap(Time now) override { holder_.MarkGap(now); }
+  bool HasTurnedOver() const override { return false; }
+
+  // Stores, forgets all, loses a batch, or is gone for a while.
+  void Step(Random& random) {
+    switch (random.Below(12)) {
+      case 0:
+        publisher_->OnDisconnected(kNow);
+        return;
+      case 1:
+        ++sequence_;
+        return;
+      case 2:
+      case 3:
+        publisher_->OnConnected(kNow);
+        return Publish([](wire::MsgpackWriter& out) {
+          out.Array(1);
+          out.String("AllBlocksCleared");
+        });
+      default:
+        return Store(RandomPrompt(random));
+    }
+  }
+  kvcache::SlotTable::Entry entry() const { return {true, holder_.slot(), publisher_}; }
+
+ private:
+  static constexpr Time kNow = Time(seconds(1001));
+
+  void Store(const std::string& prompt) {
+    constexpr uint32_t kBlock = 16;
+    const auto blocks = static_cast<uint32_t>(prompt.size() / sizeof(uint32_t) / kBlock);
+    Publish([&](wire::MsgpackWriter& out) {
+      out.Array(6);
+      out.String("BlockStored");
+      out.Array(blocks);
+      for (uint32_t i = 0; i < blocks; ++i) out.Uint(++last_hash_);
+      out.Nil();
+      out.Array(blocks * kBlock);
+      for (size_t i = 0; i < size_t{blocks} * kBlock; ++i) {
+        uint32_t id = 0;
+        std::memcpy(&id, prompt.data() + i * sizeof(id), sizeof(id));
+        out.Uint(id);
+      }
+      out.Uint(kBlock);
+      out.Nil();
+    });
+  }
+  template <class F>
+  void Publish(F&& write) {
+    std::string payload;
+    wire::MsgpackWriter out(&payload);
+    out.Array(2);
+    out.Float(1);
+    out.Array(1);
+    write(out);
+    publisher_->OnBatch(sequence_++, payload, kNow);
+  }
+
+  kvcache::Holder holder_;
+  std::shared_ptr<kvcache::Publisher> publisher_;
+  uint64_t sequence_ = 0;
+  uint64_t last_hash_ = 0;
+};
+
+// Five of the six engines; nothing when the policy does not listen.
+class TellingEngines {
+ public:
+  explicit TellingEngines(sched::KnowsCaches* knows) {
+    if (knows == nullptr) return;
+    auto table = std::make_shared<kvcache::SlotTable>();
+    for (int i = 0; i < 5; ++i) {
+      engines_.push_back(std::make_unique<TellingEngine>(knows->caches()));
+      table->entries.push_back(engines_.back()->entry());
+    }
+    knows->caches().SetTable(std::move(table));
+  }
+  void Step(Random& random) {
+    if (!engines_.empty()) engines_[random.Below(engines_.size())]->Step(random);
+  }
+
+ private:
+  std::vector<std::unique_ptr<TellingEngine>> engines_;
+};
+
 // What one loop of a gateway does: requests come, some of a session, some are tried again, some
 // break off. Each thread has a clock of its own that is a little off.
 class Loop {
@@ -159,11 +286,8 @@ class Loop {
     if (random_.Below(4) == 0) request.subset = {"10.0.0.1", "10.0.0.2"};
     const std::string session = "secret-session-" + std::to_string(random_.Below(20));
     request.headers = {{"X-Chat", session}, {"X-Other", "secret-other"}};
-    // One of a few openings and some of what may follow it.
-    std::string prompt = "secret-prompt";
-    for (uint64_t piece = random_.Below(6) + 1; piece > 0; --piece) {
-      prompt += std::string(300, static_cast<char>('a' + random_.Below(3)));
-    }
+    const std::string prompt = RandomPrompt(random_);
+    request.source.holds_ids = random_.Below(4) != 0;
     const model::PromptPart part{prompt, true};
     request.prompt = {&part, 1};
     request.body_bytes = prompt.size();
@@ -205,12 +329,13 @@ class Loop {
 };
 
 // Engines come, go, report and fall silent, for so many rounds and until everybody has ended.
-void RunFleet(director::Fleet& fleet, director::Director& director, int rounds,
-              const std::atomic<int>& running) {
+void RunFleet(director::Fleet& fleet, director::Director& director, TellingEngines& engines,
+              int rounds, const std::atomic<int>& running) {
   Random random(99);
   Time now = Time(seconds(1001));
   for (int i = 0; i < rounds || running > 0; ++i) {
     std::this_thread::yield();
+    engines.Step(random);
     now += Duration(random.Below(1'000'000));
     const auto slot = static_cast<uint32_t>(random.Below(6));
     if (random.Below(40) == 0) {
@@ -245,19 +370,20 @@ void RunFleet(director::Fleet& fleet, director::Director& director, int rounds,
 }
 
 // A gateway of two loops under the policy, recorded.
-class RerunOfPolicy : public RerunTest, public ::testing::WithParamInterface<std::string_view> {
+class GatewayTest : public RerunTest {
  protected:
-  void RunGateway() {
-    const sched::SchedulingSpec spec = SpecOf(GetParam());
+  void RunGateway(std::string_view policy) {
+    const sched::SchedulingSpec spec = SpecOf(policy);
     config::Diagnostics diagnostics;
     auto scheduler = sched::Scheduler::Create(spec, plugins::Builtins(), &diagnostics);
     const auto recorder = Record(spec, *scheduler);
     director::Fleet fleet(16, recorder.get());
     director::Director director(fleet, std::move(scheduler), {.max_tries = 2});
+    TellingEngines engines(director.scheduler().knows_caches());
     std::atomic<int> running{0};
     Loop first(director, 1), second(director, 2);
     first.Run(3);  // while there is no engine
-    RunFleet(fleet, director, 80, running);
+    RunFleet(fleet, director, engines, 80, running);
     running = 2;
     const auto run = [&](Loop& loop) {
       loop.Run(200);
@@ -265,7 +391,7 @@ class RerunOfPolicy : public RerunTest, public ::testing::WithParamInterface<std
     };
     std::thread one([&] { run(first); });
     std::thread two([&] { run(second); });
-    RunFleet(fleet, director, 200, running);
+    RunFleet(fleet, director, engines, 200, running);
     one.join();
     two.join();
     EXPECT_TRUE(recorder->is_open());
@@ -273,8 +399,10 @@ class RerunOfPolicy : public RerunTest, public ::testing::WithParamInterface<std
   }
 };
 
+class RerunOfPolicy : public GatewayTest, public ::testing::WithParamInterface<std::string_view> {};
+
 TEST_P(RerunOfPolicy, DecidesTheSameWhateverTheThreadsDid) {
-  RunGateway();
+  RunGateway(GetParam());
   std::map<std::string, int> went_to;
   const auto report =
       RerunFile(path(), SchedulerOf, [&](uint64_t, const director::DecisionRecord& record) {
@@ -312,9 +440,78 @@ TEST_P(RerunOfPolicy, DecidesTheSameWhateverTheThreadsDid) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Policies, RerunOfPolicy,
-                         ::testing::Values("least-cost", "sticky", "weighted-lru", "power-of-two",
-                                           "round-robin", "random", kSessions, kTokens),
+                         ::testing::Values("least-cost", kExactHits, "sticky", "weighted-lru",
+                                           "power-of-two", "round-robin", "random", kSessions,
+                                           kTokens),
                          [](const auto& test) { return "Policy" + std::to_string(test.index); });
+
+TEST_F(GatewayTest, DecidesByWhatEnginesHadToldThen) {
+  RunGateway(kExactHits);
+  const std::vector<std::string> lines = Lines();
+  std::map<std::string, int> told;  // lines with it, by event
+  std::string all, stripped;
+  for (const std::string& line : lines) {
+    all += line;
+    if (line.find(R"("told":)") != std::string::npos) ++told[line.substr(6, line.find('"', 6) - 6)];
+    stripped += std::regex_replace(line, std::regex(R"(,"told":\[\{[^}]*\}\])"), "") + "\n";
+  }
+  EXPECT_GT(told["arrive"], 100);
+  EXPECT_GT(told["fail"], 3);
+  EXPECT_GT(told["served"], 3);
+  EXPECT_EQ(told.size(), 3U);
+  EXPECT_TRUE(std::regex_search(all, std::regex(R"("by":"[ade]*e[ade]*","holds":\[\[)")));
+  EXPECT_TRUE(std::regex_search(all, std::regex(R"("by":"[ade]*d)")));
+  EXPECT_TRUE(std::regex_search(all, std::regex(R"("by":"[ade]*a)")));
+
+  bool is_explained = false;
+  const auto same =
+      RerunFile(path(), SchedulerOf, [&](uint64_t, const director::DecisionRecord& record) {
+        const director::Attempt& attempt = record.attempts.back();
+        is_explained |= std::ranges::count(attempt.match_sources, model::MatchSource::kExact) > 0 &&
+                        std::ranges::any_of(attempt.told_blocks, [](float b) { return b > 0; });
+      });
+  ASSERT_TRUE(same) << same.error().message;
+  EXPECT_THAT(same->differences, IsEmpty());
+  EXPECT_TRUE(is_explained);
+  const auto without = RerunText(stripped);
+  ASSERT_TRUE(without) << without.error().message;
+  EXPECT_GT(without->differing, 10U) << "or what was told was of no account";
+}
+
+TEST_F(GatewayTest, SeesThatAMatchWasTamperedWith) {
+  RunGateway(kExactHits);
+  std::vector<std::string> lines = Lines();
+  const auto text_of = [&] {
+    std::string text;
+    for (const std::string& line : lines) text += line + "\n";
+    return text;
+  };
+  // Another endpoint, which told something too, holds all of the prompt instead.
+  const std::regex told(R"rx("by":"([ade]*)","holds":(\[.*?\])\}\])rx");
+  int tampered = 0;
+  for (size_t i = 0; i < lines.size() && tampered < 3; ++i) {
+    const std::string before = lines[i];
+    std::smatch found;
+    if (!before.starts_with(R"({"e":"arrive")") || !std::regex_search(before, found, told)) {
+      continue;
+    }
+    const std::string by = found[1];
+    for (size_t other = 0; other < by.size(); ++other) {
+      if (by[other] == 'a') continue;
+      lines[i] = found.prefix().str() + R"("by":")" + by + R"(","holds":[[)" +
+                 std::to_string(other) + ",1000,1000]]}]" + found.suffix().str();
+      const auto report = RerunText(text_of());
+      ASSERT_TRUE(report) << report.error().message;
+      if (report->differing == 0) continue;  // it went there, or could not
+      EXPECT_THAT(report->differences[0],
+                  ::testing::StartsWith("t:" + std::to_string(i + 1) + ": request "));
+      ++tampered;
+      break;
+    }
+    lines[i] = before;
+  }
+  EXPECT_EQ(tampered, 3);
+}
 
 TEST_F(RerunTest, EqualPromptsHaveEqualKeysAndOthersDoNot) {
   const sched::SchedulingSpec spec = SpecOf("random");  // without a producer of keys
@@ -350,7 +547,7 @@ void Fill(Recorder* recorder, int requests) {
   for (int k = 0; k < 500; ++k) context.prefix_keys[0].blocks.push_back(random.Next());
   for (int i = 0; i < requests; ++i) {
     for (uint64_t& key : context.prefix_keys[0].blocks) key = random.Next();
-    recorder->OnArrived(0, recorder->Describe(&context), record, 0, Time(seconds(1001)));
+    recorder->OnArrived(0, recorder->Describe(&context), record, 0, {}, Time(seconds(1001)));
   }
 }
 
@@ -520,6 +717,25 @@ TEST_F(RerunTest, TrustsNoLine) {
       {head + lane + arrive + R"([{"size":0,"ends":[],"keys":""}]})", "t:3: size: 0 tokens"},
       {head + lane + arrive + R"([{"size":64,"ends":[],"keys":"xyz"}]})",
        "t:3: keys: not up to 65536 hexa"},
+      {head + lane + arrive + R"([{"size":64,"ends":[],"keys":""}],"told":[{"of":1,"size":1}]})",
+       "t:3: told: of prefix producer 1, but the configuration has 1"},
+      {head + lane + arrive + R"([{"size":64,"ends":[],"keys":""}],"told":[{"of":256,"size":1}]})",
+       "t:3: of: '256' is no whole number up to 255"},
+      {head + lane + arrive +
+           R"([{"size":64,"ends":[],"keys":""}],"told":[{"of":0,"size":1,"by":"ea"}]})",
+       "t:3: told: by 2 endpoints, but the pool has 0"},
+      {head + lane + arrive + R"([],"told":[{"of":0,"size":1,"by":"ex"}]})", "t:3: by: letters"},
+      {head + lane + arrive + R"([],"told":[{"of":0,"by":"e"}]})", "t:3: told: size: 0 tokens"},
+      {head + lane + arrive + R"([],"told":[{"size":1,"by":"ea","holds":[[1,2,2]]}]})",
+       "t:3: told: holds: not rising, or of endpoints that told nothing"},
+      {head + lane + arrive + R"([],"told":[{"size":1,"by":"ee","holds":[[1,2,2],[0,1,1]]}]})",
+       "t:3: told: holds: not rising"},
+      {head + lane + arrive + R"([],"told":[{"size":1,"by":"ee","holds":[[2,1,1]]}]})",
+       "t:3: told: holds: not rising"},
+      {head + lane + arrive + R"([],"told":[{"size":1,"by":"ee","holds":[[0,1]]}]})",
+       "t:3: holds: not three numbers each"},
+      {head + lane + arrive + R"([],"told":[{"size":1,"by":"ee","holds":[[0,-1,0]]}]})",
+       "t:3: holds: below 0"},
       {head + "{\"e\":\"first\",\"t\":1,\"n\":7}\n", "t:2: request 7 is not running"},
       {head + "{\"e\":\"end\",\"t\":1,\"n\":7,\"kind\":\"happy\"}\n", "t:2: kind: 'happy'"},
       {head + "{\"e\":\"scrape\",\"t\":1,\"slot\":\"x\"}\n", "t:2: expected"},

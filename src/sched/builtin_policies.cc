@@ -37,14 +37,12 @@ struct Policy {
   std::string_view text;
 };
 
-constexpr std::array<Policy, 9> kPolicies = {{
+constexpr std::array<Policy, 8> kPolicies = {{
     {"least-cost",
      "The engine where the request costs itself and the others the least time: prefill of what is "
-     "not cached, decoding, memory. The default."},
-    {"least-cost-exact",
-     "least-cost for engines that publish KV events: it knows what each cache holds. Where an "
-     "engine tells nothing, or a prompt's tokens are not known, caches are judged from what was "
-     "sent there."},
+     "not cached, decoding, memory. Of engines that publish KV events it knows what each cache "
+     "holds; where an engine tells nothing, or a prompt's tokens are not known, caches are judged "
+     "from what was sent there. The default."},
     {"sticky",
      "Sticky until saturated: a request goes where its prefix is cached, until a cold engine would "
      "answer sooner. llm-d's newer default."},
@@ -64,6 +62,12 @@ SchedulingSpec LeastCost() {
   SchedulingSpec spec =
       OneProfile({{"least-cost-scorer", 1}, {"no-hit-lru-scorer", 0.2}, {kMaxScorePicker, 1}});
   Set("no-hit-lru-scorer", "{fullTokens: 4000}", &spec);
+  spec.plugins.push_back(Plain("precise-prefix-cache-producer"));
+  // vLLM's usual ports. docs/design/0006-exact-by-default.md says why they are tried.
+  Set("precise-prefix-cache-producer",
+      "{kvEventsConfig: {podDiscoveryConfig: {socketPort: 5557, replaySocketPort: 5558, "
+      "soleEndpointsOnly: true}}}",
+      &spec);
   return spec;
 }
 
@@ -91,11 +95,6 @@ Result<SchedulingSpec> BuiltinPolicy(std::string_view name) {
                        {kMaxScorePicker, 1}});
   } else if (name == "least-cost") {
     spec = LeastCost();
-  } else if (name == "least-cost-exact") {
-    spec = LeastCost();
-    // What is pushed out is known here, and not sent where it was.
-    Set("least-cost-scorer", "{eviction: 20}", &spec);
-    spec.plugins.push_back(Plain("precise-prefix-cache-producer"));
   } else if (name == "least-requests") {
     spec = OneProfile({{"active-request-scorer", 1}, {kMaxScorePicker, 1}});
   } else if (name == "power-of-two") {

@@ -533,7 +533,7 @@ TEST(BuiltinPolicy, KnowsItsNames) {
   const auto unknown = BuiltinPolicy("stickyy");
   ASSERT_FALSE(unknown);
   EXPECT_EQ(unknown.error().code, Code::kNotFound);
-  EXPECT_THAT(unknown.error().message, HasSubstr("least-cost, least-cost-exact, sticky, weighted, "
+  EXPECT_THAT(unknown.error().message, HasSubstr("least-cost, sticky, weighted, "
                                                  "weighted-lru, least-requests, power-of-two, "
                                                  "round-robin, random"));
 }

@@ -55,6 +55,17 @@ struct Need {
   std::string attribute = {};  // for kAttribute: its name in customMetrics
 };
 
+// What one decision went by of caches that engines told of, as a recording holds it.
+struct ToldMatches {
+  struct Hold {
+    uint32_t column = 0;
+    float matched_blocks = 0, told_blocks = 0;  // as in model::PrefixColumn
+  };
+  uint32_t total_blocks = 0, block_size_tokens = 0;
+  std::vector<model::MatchSource> sources;  // of each endpoint of the pool
+  std::vector<Hold> holds;  // of endpoints that told, by column; the others hold nothing
+};
+
 // Block keys of one request under one prefix producer. Whoever knows the keys of the prompt's first
 // full blocks can have put them here, with their block size, before the producer prepares the
 // request; it goes on from them when it has the same block size, and drops them when not.
@@ -79,6 +90,9 @@ struct PrefixKeys {
     uint32_t engine_block = 0;   // in blocks of so many tokens
   };
   Expected expected;
+
+  // What the next decision goes by in place of what is known now; a recording says so.
+  std::optional<ToldMatches> recorded;
 };
 
 // Token ids of the request's prompts, as its engine will have them.
@@ -94,6 +108,7 @@ struct RequestContext {
   model::Request request;
   uint64_t input_tokens = 0;              // by token-producer
   PromptTokens tokens;                    // likewise; given up after arrival
+  bool wants_token_ids = true;            // false: nobody has a use for them, so count by estimate
   std::vector<PrefixKeys> prefix_keys;    // one per prefix producer
   std::string session_id;                 // by session-id-producer; "" when there is none
   std::vector<std::string> header_texts;  // that views in request.headers may point into
@@ -243,6 +258,8 @@ struct KvEventSettings {
   std::string label_selector;  // of those that are listened to, "a=b,c!=d"; "": all
   uint16_t port = 0;           // of the first rank, and one up for each rank
   uint16_t replay_port = 0;    // likewise; 0: they keep no history
+  // The ports are tried only on hosts with one endpoint: nobody said that engines publish there.
+  bool only_sole = false;
 };
 
 // How far an engine's own counts of cached tokens are from what was expected of it.
@@ -260,6 +277,8 @@ class KnowsCaches {
   virtual ~KnowsCaches() = default;
   virtual kvcache::ExactCaches& caches() = 0;
   virtual const KvEventSettings& kv_events() const = 0;
+  // Whether what some engine tells counts now, so that it is worth while to know a prompt's tokens.
+  virtual bool HearsAnybody() const = 0;
   // Of every endpoint that was compared. From any thread.
   virtual std::vector<DriftView> drift() const { return {}; }
 };

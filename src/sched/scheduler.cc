@@ -90,7 +90,7 @@ auto Timed(const RequestContext& context, Step step, const Plugin& plugin, F run
 
 class SchedulerImpl : public Scheduler {
  public:
-  explicit SchedulerImpl(Wiring wiring) : wiring_(std::move(wiring)) {}
+  explicit SchedulerImpl(Wiring wiring) : wiring_(std::move(wiring)), knows_(FindKnows()) {}
 
   bool PreparesSlowly() const override {
     return std::ranges::any_of(wiring_.producers,
@@ -98,6 +98,7 @@ class SchedulerImpl : public Scheduler {
   }
   void Prepare(RequestContext& context, Time now) const override {
     context.prefix_keys.resize(wiring_.prefix_columns);
+    context.wants_token_ids = knows_ == nullptr || knows_->HearsAnybody();
     for (const Producer* producer : wiring_.producers) {
       Timed(context, Step::kDataProducer, *producer, [&] { producer->Prepare(context, now); });
     }
@@ -192,14 +193,7 @@ class SchedulerImpl : public Scheduler {
     return all;
   }
 
-  KnowsCaches* knows_caches() const override {
-    for (Plugin* plugin : wiring_.active) {
-      auto* const producer = dynamic_cast<Producer*>(plugin);
-      if (producer == nullptr) continue;
-      if (KnowsCaches* const knows = producer->knows_caches()) return knows;
-    }
-    return nullptr;
-  }
+  KnowsCaches* knows_caches() const override { return knows_; }
 
   uint64_t MaxBytes() const override {
     uint64_t bytes = 0;
@@ -214,6 +208,14 @@ class SchedulerImpl : public Scheduler {
   std::vector<std::string> Describe() const override;
 
  private:
+  KnowsCaches* FindKnows() const {
+    for (Plugin* plugin : wiring_.active) {
+      auto* const producer = dynamic_cast<Producer*>(plugin);
+      if (producer == nullptr) continue;
+      if (KnowsCaches* const knows = producer->knows_caches()) return knows;
+    }
+    return nullptr;
+  }
   // False when the filters left nobody; then `drained_by` names the one that did.
   bool RunProfile(const WiredProfile& profile, const RequestContext& context,
                   const model::EndpointColumns& columns, const Mask& candidates, Random& random,
@@ -227,6 +229,7 @@ class SchedulerImpl : public Scheduler {
                          ProfileTrace* trace);
 
   const Wiring wiring_;
+  KnowsCaches* const knows_;  // null: no plugin listens to engines
 };
 
 void SchedulerImpl::FillColumns(const RequestContext& context, const model::PoolSnapshot& pool,

@@ -1,6 +1,10 @@
 """The gateway knows what the engines' caches hold, from the KV events that they publish."""
 
+import itertools
 import json
+import os
+import re
+import subprocess
 
 import msgpack
 import pytest
@@ -8,6 +12,7 @@ import zmq
 from conftest import MODEL
 from harness.gateway import Sim
 from harness.kv_events import endpoints
+from harness.process import find_binary
 from harness.raw import RawConnection
 from harness.wait import eventually
 
@@ -62,6 +67,12 @@ def ask_engine(sim: Sim, prompt: list[int], engine: int = 0) -> int:
         answer = connection.request("POST", "/v1/completions", json.dumps(body).encode())
     assert answer.status == 200, answer
     return answer.json()["usage"]["prompt_tokens_details"]["cached_tokens"]
+
+
+def verify(recording, *flags: str) -> subprocess.CompletedProcess:
+    """What `penstock lab verify` says of a recording."""
+    command = [str(find_binary()), "lab", "verify", str(recording), *flags]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
 def reset(sim: Sim, engine: int = 0) -> None:
@@ -185,6 +196,39 @@ def test_decides_by_what_engines_hold(start_engines, start_exact):
     record = ask(gateway, prompt)
     candidates = {(c["endpoint"], c["matched_blocks"], c["match"]) for c in record["attempts"][0]["candidates"]}
     assert candidates == {(name(sim, engine), 0, "exact") for engine in range(3)}
+
+
+def test_a_recording_holds_what_was_known_of_caches(start_engines, start_gateway, policy, tmp_path):
+    sim = start_engines(3)
+    recording = tmp_path / "exact.rec"
+    gateway = start_gateway(flags_of(sim), "--scheduling-config", policy(), "--record", str(recording))
+    gateway.wait_healthy(*sim.addresses)
+    for engine in range(3):
+        becomes(gateway, name(sim, engine), state="EXACT")
+    # Nobody knows but the engine.
+    for engine in range(3):
+        prompt = tokens(10_000 * (engine + 1), 6)
+        ask_engine(sim, prompt, engine)
+        becomes(gateway, name(sim, engine), gpu=6)
+        assert ask(gateway, prompt)["endpoint"] == name(sim, engine)
+    for first in range(20):
+        ask(gateway, tokens(100_000 * (1 + first % 5), 2 + first % 3))
+    gateway.wait_idle()
+    gateway.stop()
+    sim.kill()
+    verdict = verify(recording)
+    assert verdict.returncode == 0, verdict.stdout + verdict.stderr
+    assert "23 requests, of them 0 rejected" in verdict.stdout
+    assert "all decisions are the same" in verdict.stdout
+    explained = verify(recording, "--explain", "2").stdout
+    assert f"{name(sim, 2)} holds 6 of the prompt's 7 blocks in its cache (86 %), as its engine told" in explained
+    # Without it they are others: there is nothing else to go by.
+    lines = subprocess.run(["zstdcat", str(recording)], capture_output=True, text=True, check=True).stdout
+    assert lines.count('"told":[{"of":0,') == 23
+    other = tmp_path / "other.rec"
+    other.write_text(re.sub(r',"told":\[\{.*?\}\]', "", lines))
+    verdict = verify(other)
+    assert verdict.returncode == 1 and "request 1 went to" in verdict.stdout, verdict.stdout
 
 
 def test_an_engine_that_comes_back_holds_nothing(start_engines, start_sim, start_exact):
@@ -339,10 +383,68 @@ def test_the_picker_listens_too(start_engines, start_epp, policy):
     assert holders(epp, tokens(1, 3)) == {name(sim, 1): 3}
 
 
-def test_without_the_plugin_nobody_listens(fleet):
-    response = fleet.admin_get("/debug/kv")
+def test_without_the_plugin_nobody_listens(fake, start_gateway):
+    gateway = start_gateway([fake.url], "--policy", "sticky")
+    response = gateway.admin_get("/debug/kv")
     assert response.status == 404 and "precise-prefix-cache-producer" in response.json()["error"]["message"]
-    assert fleet.admin_get("/api/live").json()["caches"] is None
+    assert gateway.admin_get("/api/live").json()["caches"] is None
+
+
+USUAL_PORTS = ("--kv-events-port", "5557", "--kv-replay-port", "5558")
+
+
+@pytest.fixture
+def hosts():
+    """Addresses of this machine that no other test has."""
+    number = (os.getpid() * 7 + next(_used_hosts)) % 60_000
+    return [f"127.{1 + number // 250}.{1 + number % 250}.{last}" for last in range(1, 9)]
+
+
+_used_hosts = itertools.count()
+
+
+def test_engines_that_publish_at_the_usual_ports_are_heard_unasked(start_sim, start_gateway, hosts):
+    # Two hosts with an engine each, and one with an engine that publishes nothing.
+    sims = [start_sim(1, "--speed", "50", "--host", host, *USUAL_PORTS) for host in hosts[:2]]
+    sims.append(start_sim(1, "--speed", "50", "--host", hosts[2]))
+    gateway = start_gateway([url for sim in sims for url in sim.urls])
+    gateway.wait_healthy(*[address for sim in sims for address in sim.addresses])
+    for sim in sims[:2]:
+        found = becomes(gateway, name(sim), state="EXACT")
+        assert found["events_at"].endswith(":5557") and found["replay_at"].endswith(":5558")
+    silent = publisher(gateway, name(sims[2]))
+    assert silent["state"] == "CONNECTING" and f"nothing listens at tcp://{hosts[2]}:5557" in silent["why"]
+    for engine, sim in enumerate(sims[:2]):
+        prompt = tokens(10_000 * (engine + 1), 40)
+        ask_engine(sim, prompt)
+        becomes(gateway, name(sim), gpu=40)
+        record = ask(gateway, prompt)
+        assert record["endpoint"] == name(sim), record
+        assert record["cached_tokens"] == 40 * BLOCK
+    assert gateway.metric("penstock_kv_events_publishers", state="EXACT") == 2
+    assert gateway.admin_get("/api/live").json()["caches"]["publishers_total"] == 3
+    assert "WARN" not in gateway.process.stderr(), gateway.process.stderr()
+
+
+def test_engines_without_events_are_as_they_were(start_sim, start_gateway, hosts):
+    sim = start_sim(2, "--speed", "50")
+    alone = start_sim(1, "--speed", "50", "--host", hosts[0])
+    off = start_sim(1, "--speed", "50", "--host", hosts[1])
+    gateway = start_gateway([*sim.urls, *alone.urls, f"{off.urls[0]},kvEventsPort=0"])
+    found = known(gateway)
+    assert found["settings"]["sole_endpoints_only"] is True
+    assert [one["endpoint"] for one in found["publishers"]] == [name(alone)]
+    why = {one["endpoint"]: one["why"] for one in found["unheard"]}
+    assert set(why) == {name(sim, 0), name(sim, 1), name(off)}
+    assert "2 endpoints share its host" in why[name(sim)] and "kvEventsPort is 0" in why[name(off)]
+    assert gateway.admin_get("/api/live").json()["caches"] is None
+    for _ in range(2):
+        record = ask(gateway, tokens(1, 40))
+    attempt = record["attempts"][0]
+    assert {candidate.get("match") for candidate in attempt["candidates"]} <= {None, "approximate"}
+    assert gateway.metric("penstock_exact_answers_total") == 0
+    log = gateway.process.stderr()
+    assert log.count("nobody listens to the KV events of some endpoints") == 1 and "WARN" not in log, log
 
 
 def test_a_selector_that_is_none_ends_the_start(start_engines, start_gateway, policy):

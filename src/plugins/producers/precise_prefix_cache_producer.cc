@@ -25,6 +25,31 @@ const SlotTable::Entry* Known(const SlotTable& table, uint32_t slot) {
   return counts ? &entry : nullptr;
 }
 
+// Makes an approximate match one over `total_blocks` of another size. Blocks of the approximate
+// match are other ones: its share of the prompt counts.
+void BeginExact(uint32_t total_blocks, uint32_t block_size_tokens, model::PrefixColumn* column) {
+  const auto approximate_blocks = static_cast<float>(std::max(1U, column->total_blocks));
+  const float scale = static_cast<float>(total_blocks) / approximate_blocks;
+  column->total_blocks = total_blocks;
+  column->block_size_tokens = block_size_tokens;
+  for (float& matched : column->matched_blocks) matched *= scale;
+  column->sources.assign(column->matched_blocks.size(), MatchSource::kApproximate);
+  column->told_blocks.assign(column->matched_blocks.size(), 0.0F);
+}
+
+// REQUIRES: it is of this pool.
+void GoBy(const sched::ToldMatches& told, model::PrefixColumn* column) {
+  BeginExact(told.total_blocks, told.block_size_tokens, column);
+  column->sources = told.sources;
+  for (size_t i = 0; i < told.sources.size(); ++i) {
+    if (told.sources[i] != MatchSource::kApproximate) column->matched_blocks[i] = 0;
+  }
+  for (const sched::ToldMatches::Hold& hold : told.holds) {
+    column->matched_blocks[hold.column] = hold.matched_blocks;
+    column->told_blocks[hold.column] = hold.told_blocks;
+  }
+}
+
 }  // namespace
 
 PrecisePrefixCacheProducer::PrecisePrefixCacheProducer(const Params& params)
@@ -51,8 +76,8 @@ void PrecisePrefixCacheProducer::Prepare(sched::RequestContext& context, Time) c
   sched::PrefixKeys& keys = context.prefix_keys[column_];
   approximate_.Prepare(context.request, keys);
   const sched::PromptTokens& tokens = context.tokens;
-  if (!tokens.are_known || tokens.ids.empty() || tokens.sequence_ends.size() > 1 ||
-      context.request.extra_tokens > 0) {
+  if (!context.wants_token_ids || !tokens.are_known || tokens.ids.empty() ||
+      tokens.sequence_ends.size() > 1 || context.request.extra_tokens > 0) {
     return;
   }
   const kvcache::ContentKeys& maker = caches_.keys();
@@ -67,6 +92,15 @@ void PrecisePrefixCacheProducer::Prepare(sched::RequestContext& context, Time) c
                   salt.extras);
   }
   maker.Append(ids, extras, &keys.content);
+}
+
+bool PrecisePrefixCacheProducer::HearsAnybody() const {
+  kvcache::ExactCaches::Asking asking(caches_);
+  const SlotTable& table = asking.table();
+  for (uint32_t slot = 0; slot < table.entries.size(); ++slot) {
+    if (Known(table, slot) != nullptr) return true;
+  }
+  return false;
 }
 
 float PrecisePrefixCacheProducer::WorthOf(const PrefixHold& hold) const {
@@ -89,6 +123,7 @@ void PrecisePrefixCacheProducer::Produce(const sched::RequestContext& context,
   approximate_.Match(keys, *columns.pool, column);
   column.sources.clear();
   column.told_blocks.clear();
+  if (keys.recorded) return GoBy(*keys.recorded, &column);
   counts_.lookups.fetch_add(1, kRelaxed);
   kvcache::ExactCaches::Asking asking(caches_);
   const SlotTable& table = asking.table();
@@ -103,21 +138,13 @@ void PrecisePrefixCacheProducer::Produce(const sched::RequestContext& context,
     return index < holds.size() ? holds[index] : PrefixHold();
   };
   const Prompt prompt{keys.content_tokens, caches_.keys().block_tokens()};
-  // Blocks of the approximate match are other ones: its share of the prompt counts.
-  const auto approximate_blocks = static_cast<float>(std::max(1U, column.total_blocks));
-  column.total_blocks = (prompt.tokens + prompt.block_tokens - 1) / prompt.block_tokens;
-  column.block_size_tokens = prompt.block_tokens;
-  const float scale = static_cast<float>(column.total_blocks) / approximate_blocks;
-  column.sources.assign(slots.size(), MatchSource::kApproximate);
-  column.told_blocks.assign(slots.size(), 0.0F);
+  BeginExact((prompt.tokens + prompt.block_tokens - 1) / prompt.block_tokens, prompt.block_tokens,
+             &column);
   uint64_t exact = 0;
   for (size_t i = 0; i < slots.size(); ++i) {
     float& matched = column.matched_blocks[i];
     const SlotTable::Entry* const entry = Known(table, slots[i]);
-    if (entry == nullptr) {
-      matched *= scale;
-      continue;
-    }
+    if (entry == nullptr) continue;
     ++exact;
     column.sources[i] = entry->publisher->state() == PublisherState::kExact
                             ? MatchSource::kExact

@@ -55,6 +55,7 @@ class PrecisePrefixCacheProducer : public sched::Producer, public sched::KnowsCa
   sched::KnowsCaches* knows_caches() override { return this; }
   kvcache::ExactCaches& caches() override { return caches_; }
   const sched::KvEventSettings& kv_events() const override { return kv_events_; }
+  bool HearsAnybody() const override;
   std::vector<sched::DriftView> drift() const override { return drift_.Views(); }
 
  protected:

@@ -578,6 +578,9 @@ TEST(PreciseParameters, SayWhereToListen) {
   EXPECT_TRUE(settings("{}").dials);
   EXPECT_EQ(settings("{}").port, 5557);
   EXPECT_EQ(settings("{}").replay_port, 0);
+  EXPECT_FALSE(settings("{}").only_sole);
+  EXPECT_TRUE(
+      settings("{kvEventsConfig: {podDiscoveryConfig: {soleEndpointsOnly: true}}}").only_sole);
   EXPECT_EQ(settings("{}").topic_filter, "");
   EXPECT_FALSE(settings("{kvEventsConfig: {zmqEndpoint: 'tcp://*:5557'}}").dials);
   EXPECT_EQ(settings("{kvEventsConfig: {zmqEndpoint: 'tcp://*:5557'}}").bind, "tcp://*:5557");

@@ -66,7 +66,8 @@ sched::KvEventSettings PrecisePrefixParameters::EventSettings() const {
           .dials = kv_events.discover_pods.value_or(kv_events.endpoint.empty()),
           .label_selector = kv_events.pods.label_selector,
           .port = static_cast<uint16_t>(kv_events.pods.socket_port),
-          .replay_port = static_cast<uint16_t>(kv_events.pods.replay_port)};
+          .replay_port = static_cast<uint16_t>(kv_events.pods.replay_port),
+          .only_sole = kv_events.pods.only_sole};
 }
 
 }  // namespace penstock::plugins

@@ -136,6 +136,7 @@ struct PrecisePrefixParameters {
     struct Pods {
       std::string label_selector, namespace_name;
       uint32_t socket_port = 5557, replay_port = 0;
+      bool only_sole = false;
       template <class V>
       void Describe(V& v) {
         v.Field("podLabelSelector", label_selector,
@@ -151,6 +152,11 @@ struct PrecisePrefixParameters {
         v.Field("replaySocketPort", replay_port,
                 {.text = "Where it answers with its history, likewise; 0: it keeps none.",
                  .max = 65535});
+        v.Field("soleEndpointsOnly", only_sole,
+                {.text = "Try these ports only on hosts with one endpoint, and without a warning "
+                         "where nobody answers: for engines of which is not known whether they "
+                         "publish. Those that share a host are heard where kvEventsPort of each "
+                         "says."});
       }
     };
     std::string endpoint, topic_filter, engine_type;

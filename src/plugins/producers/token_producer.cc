@@ -21,6 +21,7 @@ enum class Outcome : uint8_t {
   kNoPrompt,
   kIds,
   kTokenised,
+  kNotWanted,
   kNoTokenizer,
   kMedia,
   kTruncated,
@@ -38,10 +39,11 @@ struct OutcomeNames {
   std::string_view label;
   std::string_view unknown_because;  // "": its ids are known
 };
-constexpr std::array<OutcomeNames, 15> kOutcomes = {{
+constexpr std::array<OutcomeNames, 16> kOutcomes = {{
     {"no_prompt", "the request has no prompt"},
     {"ids", ""},
     {"tokenised", ""},
+    {"not_wanted", "no engine tells what its cache holds"},
     {"no_tokenizer", "there is no tokenizer for the model"},
     {"media", "images, audio or video are part of the prompt"},
     {"truncated", "the client asks the engine to truncate the prompt"},
@@ -199,7 +201,7 @@ class TokenProducer : public sched::Producer {
 
   void Prepare(sched::RequestContext& context, Time) const override {
     context.tokens = {};
-    const Outcome outcome = Learn(context.request, &context.tokens);
+    const Outcome outcome = Learn(context, &context.tokens);
     counts_[static_cast<size_t>(outcome)].fetch_add(1, std::memory_order_relaxed);
     context.tokens.unknown_because = kOutcomes[static_cast<size_t>(outcome)].unknown_because;
     context.tokens.are_known = context.tokens.unknown_because.empty();
@@ -240,7 +242,8 @@ class TokenProducer : public sched::Producer {
   }
 
  private:
-  Outcome Learn(const model::Request& request, PromptTokens* tokens) const {
+  Outcome Learn(const sched::RequestContext& context, PromptTokens* tokens) const {
+    const model::Request& request = context.request;
     const model::PromptSource& source = request.source;
     if (request.prompt.empty()) return Outcome::kNoPrompt;
     if (source.has_media || !source.prompt_embeds.empty()) return Outcome::kMedia;
@@ -257,6 +260,7 @@ class TokenProducer : public sched::Producer {
     }
     const tokens::PromptTokenizer* tokenizer = Find(request.target_model);
     if (tokenizer == nullptr) return Outcome::kNoTokenizer;
+    if (!context.wants_token_ids) return Outcome::kNotWanted;
     const auto done = is_chat ? tokenizer->EncodeChat(source, &tokens->ids)
                               : EncodeTexts(request, *tokenizer, tokens);
     if (!done) {

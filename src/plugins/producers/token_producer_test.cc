@@ -9,7 +9,10 @@
 #include <map>
 #include <set>
 
+#include "kvcache/exact_caches.h"
+#include "kvcache/publisher.h"
 #include "plugins/testing.h"
+#include "sched/config_loader.h"
 
 namespace penstock::plugins {
 namespace {
@@ -168,6 +171,88 @@ TEST_F(TokenProducerWithModels, TokenisesTextsAndChats) {
   EXPECT_THAT(context.tokens.ids, IsEmpty());
   EXPECT_EQ(context.input_tokens, 2u);
   EXPECT_EQ(producer->MaxBytes(), 64u << 20);
+}
+
+// Tokens of so many prompts by outcome, and how many texts went through a tokenizer.
+double StatOf(const sched::Scheduler& scheduler, std::string_view metric, std::string_view label) {
+  for (const auto& instance : scheduler.Stats()) {
+    for (const sched::PluginStat& stat : instance.stats) {
+      if (stat.metric == metric && stat.label == label) return stat.value;
+    }
+  }
+  return -1;
+}
+
+// An engine that tells what it holds: nothing.
+class EmptyEngine : public kvcache::EventSink {
+ public:
+  void Apply(const kvcache::KvEvent&) override {}
+  void Clear() override {}
+  void MarkGap(Time) override {}
+  bool HasTurnedOver() const override { return false; }
+};
+
+TEST_F(TokenProducerWithModels, DoesNoWorkAsLongAsNoEngineTellsWhatItHolds) {
+  sched::SchedulingSpec spec = *sched::BuiltinPolicy("least-cost");
+  spec.plugins.push_back({"token-producer", "token-producer", *wire::ParseYaml(Models(), "p")});
+  config::Diagnostics diagnostics;
+  const auto scheduler = sched::Scheduler::Create(spec, Builtins(), &diagnostics);
+  ASSERT_THAT(diagnostics.errors, IsEmpty());
+  const auto prepare = [&](bool holds_ids = false) {
+    const std::string text = std::string(100, 'a');
+    const std::vector<model::PromptPart> parts = {{text, true}};
+    sched::RequestContext context;
+    context.request.api = model::Api::kCompletions;
+    context.request.prompt = parts;
+    context.request.source.holds_ids = holds_ids;
+    scheduler->Prepare(context, Time());
+    return context;
+  };
+  kvcache::ExactCaches& caches = scheduler->knows_caches()->caches();
+  EmptyEngine engine;
+  const auto publisher =
+      std::make_shared<kvcache::Publisher>(kvcache::Publisher::Options(), engine);
+  auto table = std::make_shared<kvcache::SlotTable>();
+  table->entries = {{true, *caches.index().Join(), publisher}};
+  for (int round = 0; round < 2; ++round) {
+    EXPECT_FALSE(scheduler->knows_caches()->HearsAnybody());
+    const auto context = prepare();
+    EXPECT_EQ(context.input_tokens, 25u) << "the estimate";
+    EXPECT_EQ(context.prefix_keys.at(0).content_tokens, 0u);
+    EXPECT_THAT(prepare(true).prefix_keys.at(0).content, IsEmpty());
+    caches.SetTable(table);  // one that is dialled, and says nothing
+  }
+  EXPECT_EQ(StatOf(*scheduler, "token_prompts_total", "not_wanted"), 2);
+  EXPECT_EQ(StatOf(*scheduler, "token_prompts_total", "tokenised"), 0);
+  EXPECT_EQ(StatOf(*scheduler, "token_texts_total", ""), 0);
+
+  publisher->OnConnected(Time());
+  constexpr char kNoEvents[] = "\x92\xcb\x3f\xf0\0\0\0\0\0\0\x90";  // [1.0, []]
+  publisher->OnBatch(0, {kNoEvents, sizeof(kNoEvents) - 1}, Time());
+  ASSERT_EQ(publisher->state(), kvcache::PublisherState::kExact);
+  EXPECT_TRUE(scheduler->knows_caches()->HearsAnybody());
+  EXPECT_EQ(prepare().input_tokens, 100u);
+  EXPECT_EQ(StatOf(*scheduler, "token_prompts_total", "tokenised"), 1);
+  EXPECT_EQ(StatOf(*scheduler, "token_texts_total", ""), 1);
+  publisher->OnDisconnected(Time());
+  EXPECT_EQ(prepare().input_tokens, 25u);
+  caches.SetTable(std::make_shared<kvcache::SlotTable>());
+}
+
+// Who counts tokens for its own sake goes on.
+TEST_F(TokenProducerWithModels, WorksWhereNobodyListensToEngines) {
+  sched::SchedulingSpec spec = *sched::BuiltinPolicy("sticky");
+  spec.plugins.push_back({"token-producer", "token-producer", *wire::ParseYaml(Models(), "p")});
+  config::Diagnostics diagnostics;
+  const auto scheduler = sched::Scheduler::Create(spec, Builtins(), &diagnostics);
+  ASSERT_NE(scheduler, nullptr);
+  const std::vector<model::PromptPart> parts = {{"abc", true}};
+  sched::RequestContext context;
+  context.request.api = model::Api::kCompletions;
+  context.request.prompt = parts;
+  scheduler->Prepare(context, Time());
+  EXPECT_EQ(context.input_tokens, 2u);
+  EXPECT_EQ(StatOf(*scheduler, "token_prompts_total", "tokenised"), 1);
 }
 
 TEST_F(TokenProducerWithModels, EachModelHasItsOwn) {

@@ -33,7 +33,7 @@ class LeastCostScorer : public sched::Scorer {
     double context_cost = 0.001;
     double request_cost = 10;  // more than measured: docs/policies.md, "Company"
     double step_cost = 300;
-    double eviction = 12;
+    double eviction = 20;
     double others = 1;
     template <class V>
     void Describe(V& v) {
