@@ -33,6 +33,12 @@ bool SpeaksOfModel(std::string_view body) {
          body.find("Model") != std::string_view::npos;
 }
 
+// A proxy in front may pass on anything.
+bool CanStandInHead(std::string_view value) {
+  return std::ranges::none_of(
+      value, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7F; });
+}
+
 std::string AddressOf(const std::string& host, uint16_t port) {
   const bool is_ipv6 = host.find(':') != std::string::npos;
   return (is_ipv6 ? "[" + host + "]:" : host + ":") + std::to_string(port);
@@ -130,7 +136,7 @@ std::string TokenAsker::Asking::Head(size_t body_bytes) const {
   out.append("\r\nx-request-id: ").append(request().id);
   // An engine gets it with the request anyway.
   const std::string_view authorization = request().Header("authorization");
-  if (question_.is_engine && !authorization.empty()) {
+  if (question_.is_engine && !authorization.empty() && CanStandInHead(authorization)) {
     out.append("\r\nauthorization: ").append(authorization);
   }
   out.append("\r\ncontent-length: ").append(std::to_string(body_bytes)).append("\r\n\r\n");
