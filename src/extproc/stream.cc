@@ -86,6 +86,7 @@ void Stream::Fail(grpc::Status status, std::string_view message) {
   part_.shared.streams.bad_streams.Add();
   WarnOfEnd(status, message);
   phase_ = Phase::kOver;
+  asking_.reset();
   intake::RequestLabels labels;
   if (follower_ != nullptr) {
     follower_->OnEnd(director::EndKind::kClientGone, follower_->status(), message,
@@ -513,6 +514,7 @@ void Stream::OnHalfClose() {
 
 void Stream::OnCancel() {
   phase_ = Phase::kOver;
+  asking_.reset();
   FreeBody();
   if (follower_ == nullptr || follower_->flight().ended()) return;
   follower_->OnEnd(director::EndKind::kClientGone, follower_->status(),

@@ -371,7 +371,7 @@ TokenAsker::Chosen TokenAsker::Choose(const model::Request& request) {
       request.target_model.empty() ? &pool->healthy : pool->Serving(request.target_model);
   if (serving == nullptr) serving = &pool->models_unknown;
   if (!IsOfUse(*pool, *serving)) return std::unexpected(AskResult::kNotOfUse);
-  auto place = asked_.Enter();
+  auto place = asked_.Enter(request.body_bytes);
   if (!place) return std::unexpected(AskResult::kBusy);
   Chosen chosen = asked_.options().host.empty() ? ChooseEngine(request, *pool, *serving)
                                                 : ChooseServer(request, *pool);

@@ -21,7 +21,7 @@ namespace penstock::tokens {
 enum class AskResult : uint8_t {
   kTold,
   kNotOfUse,   // no engine tells what it holds, so that exact tokens are worth nothing
-  kBusy,       // as many are out as may be, or their answers take all the memory there is for them
+  kBusy,       // as many are out as may be, or they take all the memory there is for them
   kNobody,     // nobody who could be asked has the model
   kResting,    // whoever could be asked has failed, and rests
   kNoRoute,    // whoever could be asked has no endpoint for it
@@ -36,6 +36,7 @@ enum class AskResult : uint8_t {
 class AskedTokens {
  public:
   static constexpr uint64_t kMaxAnswerBytes = uint64_t{64} << 20;  // of all that are being read
+  static constexpr uint64_t kMaxBodyBytes = uint64_t{64} << 20;    // of all requests that wait
 
   struct Options {
     bool is_on = false;
@@ -52,19 +53,23 @@ class AskedTokens {
   class Place {
    public:
     Place() = default;
-    explicit Place(std::atomic<uint32_t>* out) : out_(out) {}
-    Place(Place&& other) noexcept : out_(std::exchange(other.out_, nullptr)) {}
+    Place(Place&& other) noexcept
+        : asked_(std::exchange(other.asked_, nullptr)), body_bytes_(other.body_bytes_) {}
     Place& operator=(Place&& other) noexcept {
-      std::swap(out_, other.out_);
+      std::swap(asked_, other.asked_);
+      std::swap(body_bytes_, other.body_bytes_);
       return *this;
     }
     ~Place() {
-      if (out_ != nullptr) out_->fetch_sub(1, std::memory_order_relaxed);
+      if (asked_ != nullptr) asked_->Leave(body_bytes_);
     }
-    explicit operator bool() const { return out_ != nullptr; }
+    explicit operator bool() const { return asked_ != nullptr; }
 
    private:
-    std::atomic<uint32_t>* out_ = nullptr;
+    friend class AskedTokens;
+    Place(AskedTokens* asked, uint64_t body_bytes) : asked_(asked), body_bytes_(body_bytes) {}
+    AskedTokens* asked_ = nullptr;
+    uint64_t body_bytes_ = 0;
   };
 
   struct Counts {
@@ -74,7 +79,7 @@ class AskedTokens {
   };
 
   explicit AskedTokens(Options options)
-      : options_(std::move(options)), told_(options_.cache_bytes), answers_(kMaxAnswerBytes) {}
+      : options_(std::move(options)), told_(options_.cache_bytes) {}
 
   const Options& options() const { return options_; }
   ToldTokens& told() { return told_; }
@@ -86,10 +91,11 @@ class AskedTokens {
   void SetAsked() { is_asked_.store(true, std::memory_order_relaxed); }
   bool is_asked() const { return is_asked_.load(std::memory_order_relaxed); }
 
-  // Nothing when all places are taken.
-  Place Enter() {
-    if (asking_.fetch_add(1, std::memory_order_relaxed) < options_.max_asking) {
-      return Place(&asking_);
+  // For a request with such a body. Nothing when there is no room.
+  Place Enter(uint64_t body_bytes) {
+    if (asking_.fetch_add(1, std::memory_order_relaxed) < options_.max_asking &&
+        bodies_.TryTake(body_bytes)) {
+      return {this, body_bytes};
     }
     asking_.fetch_sub(1, std::memory_order_relaxed);
     return {};
@@ -97,10 +103,16 @@ class AskedTokens {
   uint32_t asking() const { return asking_.load(std::memory_order_relaxed); }
 
  private:
+  void Leave(uint64_t body_bytes) {
+    bodies_.Give(body_bytes);
+    asking_.fetch_sub(1, std::memory_order_relaxed);
+  }
+
   const Options options_;
   ToldTokens told_;
   TokenServers servers_;
-  ByteBudget answers_;
+  ByteBudget answers_{kMaxAnswerBytes};
+  ByteBudget bodies_{kMaxBodyBytes};
   Counts counts_;
   std::atomic<bool> is_asked_{false};
   std::atomic<uint32_t> asking_{0};

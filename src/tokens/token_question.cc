@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 #include <xxhash.h>
 
-#include <algorithm>
 #include <array>
 #include <optional>
 #include <utility>
@@ -45,35 +44,9 @@ std::unexpected<Error> Bad(std::string message) {
   return Fail(Code::kInvalidArgument, std::move(message));
 }
 
-// `list` is a JSON array that was read without mistake.
-Result<std::vector<uint32_t>> ReadIds(std::string_view list) {
-  std::vector<uint32_t> ids;
-  ids.reserve(static_cast<size_t>(std::ranges::count(list, ',')) + 1);
-  const char* at = list.data() + 1;
-  const char* const end = list.data() + list.size() - 1;
-  while (at != end) {
-    if (*at == ',' || *at == ' ' || *at == '\n' || *at == '\r' || *at == '\t') {
-      ++at;
-      continue;
-    }
-    uint64_t id = 0;
-    const char* const begin = at;
-    for (; at != end && *at >= '0' && *at <= '9' && id <= UINT32_MAX; ++at) {
-      id = id * 10 + static_cast<uint64_t>(*at - '0');
-    }
-    const bool ends =
-        at == end || *at == ',' || *at == ' ' || *at == '\n' || *at == '\r' || *at == '\t';
-    if (at == begin || !ends || id > UINT32_MAX) {
-      return Bad(fmt::format("token id {} is no number of 32 bits", ids.size()));
-    }
-    ids.push_back(static_cast<uint32_t>(id));
-  }
-  return ids;
-}
-
 struct Found {
-  std::string_view ids;           // the array; empty: none
-  std::optional<uint64_t> count;  // what the answer says of its length
+  std::optional<std::vector<uint32_t>> ids;  // none: there is no such list
+  std::optional<uint64_t> count;             // what the answer says of its length
   bool has_media = false;
 };
 
@@ -109,14 +82,16 @@ bool ReadObject(TokenRoute route, JsonScanner& json, Found* found) {
       if (!ReadFeatures(json, &found->has_media)) return false;
       continue;
     }
-    const JsonScanner::Kind kind = json.Peek();
+    const bool is_list = json.Peek() == JsonScanner::Kind::kArray;
+    if (key.raw == wanted) {
+      found->ids.reset();
+      if (!(is_list ? json.ReadUints(&found->ids.emplace()) : json.Skip())) return false;
+      continue;
+    }
     const char* const begin = json.position();
     if (!json.Skip()) return false;
-    const std::string_view value(begin, static_cast<size_t>(json.position() - begin));
-    if (key.raw == wanted) {
-      found->ids = kind == JsonScanner::Kind::kArray ? value : std::string_view();
-    } else if (key.raw == "count" && route == TokenRoute::kTokenize) {
-      found->count = ParseUint(value);
+    if (key.raw == "count" && route == TokenRoute::kTokenize) {
+      found->count = ParseUint({begin, static_cast<size_t>(json.position() - begin)});
     }
   }
   return json.ok();
@@ -196,17 +171,16 @@ Result<std::vector<uint32_t>> ReadTokenAnswer(TokenRoute route, std::string_view
   if (found.has_media) {
     return Fail(Code::kFailedPrecondition, "the answer counts media among the tokens");
   }
-  if (found.ids.empty()) {
+  if (!found.ids) {
     return Bad(route == TokenRoute::kRender ? "the answer has no list token_ids"
                                             : "the answer has no list tokens");
   }
-  auto ids = ReadIds(found.ids);
-  if (!ids) return ids;
-  if (ids->empty()) return Bad("the answer has no tokens");
-  if (found.count && *found.count != ids->size()) {
-    return Bad(fmt::format("the answer has {} tokens and counts {}", ids->size(), *found.count));
+  if (found.ids->empty()) return Bad("the answer has no tokens");
+  if (found.count && *found.count != found.ids->size()) {
+    return Bad(
+        fmt::format("the answer has {} tokens and counts {}", found.ids->size(), *found.count));
   }
-  return ids;
+  return *std::move(found.ids);
 }
 
 }  // namespace penstock::tokens

@@ -1,7 +1,7 @@
 // How somebody else is asked for a prompt's tokens, and what he answers: vLLM's render endpoints
 // and /tokenize.
 //
-// THREADS: functions without state. COST: an answer of 100 thousand ids is read in about 1 ms.
+// THREADS: functions without state. COST: an answer of 100 thousand ids is read in 1.7 ms.
 // SOURCE: vLLM: entrypoints/serve/render, entrypoints/serve/tokenize (TokenizeChatRequest,
 // TokenizeCompletionRequest); spec kv-index 4.4.
 #pragma once
