@@ -35,7 +35,8 @@ const Outcomes& Expected() {
   static const Outcomes outcomes = {
       {"deploy/dp-epp-config.yaml", {}},
       {"deploy/epp-burst-prefix-cache-config.yaml",
-       {"batching of request bursts, which this version does not have"}},
+       {"batching of request bursts, which this version does not have",
+        "vllm: 'http://<vllm-service>.<namespace>.svc.cluster.local:8000'"}},
       {"deploy/epp-estimate-prefix-cache-config.yaml", {}},
       {"deploy/epp-mm-embeddings-cache-config.yaml",
        {"an encoder cache index, which this version does not have"}},

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import MODEL
+from harness.certificate import make_certificate
 from harness.fake_engine import never, raw, unary
 from harness.kv_events import endpoints
 from harness.raw import RawConnection, render_request
@@ -64,12 +65,12 @@ def flags_of(sim) -> list[str]:
             for url, (events, replay) in zip(sim.urls, endpoints(sim.lines), strict=True)]
 
 
-def wait_exact(gateway, sim) -> None:
-    gateway.wait_healthy(*sim.addresses)
+def wait_exact(gateway, *addresses) -> None:
+    gateway.wait_healthy(*addresses)
 
     def probe():
         states = [p["state"] for p in gateway.admin_get("/debug/kv").json()["publishers"]]
-        return len(states) == len(sim.urls) and set(states) == {"EXACT"}
+        return len(states) == len(addresses) and set(states) == {"EXACT"}
 
     eventually(probe, "all that engines hold is known")
 
@@ -82,7 +83,7 @@ def start(start_gateway, tmp_path):
         path = tmp_path / "policy.yaml"
         path.write_text(POLICY.format(asking=asking))
         gateway = start_gateway(flags_of(sim), "--scheduling-config", str(path), *flags)
-        wait_exact(gateway, sim)
+        wait_exact(gateway, *sim.addresses)
         return gateway
 
     return start
@@ -123,10 +124,12 @@ def questions(gateway, route: str) -> float:
 
 def assert_exact(answer: dict, record: dict) -> None:
     assert record["estimated_input_tokens"] == answer["usage"]["prompt_tokens"], record
+    assert record["estimated_because"] is None, record
     assert {c["match"] for c in record["attempts"][0]["candidates"]} == {"exact"}, record
 
 
 def assert_approximate(answer: dict, record: dict) -> None:
+    assert record["estimated_because"], record
     assert {c.get("match", "approximate") for c in record["attempts"][0]["candidates"]} == {"approximate"}, record
 
 
@@ -219,6 +222,7 @@ def test_engines_without_either_endpoint(start_engines, start):
     for turn in range(6):
         answer, record = ask(gateway, chat(f"turn {turn}"))
         assert_approximate(answer, record)
+        assert record["estimated_because"] == "whoever could be asked for the tokens has no endpoint that tells them"
     assert outcomes(gateway) == {"ask_no_route": 6}
     assert gateway.metric("penstock_token_servers", state="no_route") == 2
     assert questions(gateway, "render") == questions(gateway, "tokenize") == 2
@@ -246,6 +250,20 @@ def test_what_cannot_be_asked_for_says_why(start_engines, start):
     ask(gateway, {"model": MODEL, "max_tokens": 4, "messages": [{"role": "user", "content": story("a")}]}, "/v1/messages")
     ask(gateway, {"model": MODEL, "max_output_tokens": 4, "input": story("r")}, "/v1/responses")
     assert outcomes(gateway) == {"media": 1, "anthropic": 1, "other_api": 1}
+
+
+def test_engines_with_tls_are_asked_with_tls(start_engines, start_tls, start_gateway, tmp_path):
+    sim = start_engines(1)
+    make_certificate(tmp_path / "engine")
+    front = start_tls(sim.addresses[0], tmp_path / "engine")
+    path = tmp_path / "policy.yaml"
+    path.write_text(POLICY.format(asking=PATIENT))
+    (flag,) = flags_of(sim)
+    gateway = start_gateway([flag.replace(sim.urls[0], front.url)], "--scheduling-config", str(path),
+                            "--engine-ca-file", str(tmp_path / "engine" / "tls.crt"))
+    wait_exact(gateway, front.address)
+    assert_exact(*ask(gateway, chat("tls")))
+    assert outcomes(gateway) == {"told": 1}
 
 
 # --- a render server
@@ -447,7 +465,7 @@ def test_the_picker_asks_too(start_engines, start_epp, start_envoy, tmp_path):
     path = tmp_path / "policy.yaml"
     path.write_text(POLICY.format(asking=PATIENT))
     epp = start_epp(flags_of(sim), f"--config-file={path}")
-    wait_exact(epp, sim)
+    wait_exact(epp, *sim.addresses)
     envoy = start_envoy(epp.address)
     for engine in range(2):
         body = chat(f"river {engine}")
