@@ -46,6 +46,7 @@ void WriteCommon(const DecisionRecord& record, JsonWriter* json) {
       .Field("status", record.status);
   WriteText("reason", record.reason, json);
   json->Field("estimated_input_tokens", record.input_tokens);
+  WriteText("estimated_because", record.estimated_because, json);
   WriteCount("input_tokens", record.reported_input_tokens, record.usage_known, json);
   WriteCount("cached_tokens", record.cached_tokens, record.cached_known, json);
   WriteCount("output_tokens", record.output_tokens, record.usage_known, json);

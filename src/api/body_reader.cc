@@ -83,6 +83,7 @@ constexpr struct {
     {"continue_final_message", &model::PromptSource::continue_final_message,
      kOfChats | kOfTokenize},
     {"reasoning_effort", &model::PromptSource::reasoning_effort, kOfChats},
+    {"tool_choice", &model::PromptSource::tool_choice, kOfChats},
     {"add_special_tokens", &model::PromptSource::add_special_tokens,
      kOfChats | kOfCompletions | kOfTokenize},
     {"truncate_prompt_tokens", &model::PromptSource::truncate_prompt_tokens,

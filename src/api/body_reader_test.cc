@@ -66,7 +66,8 @@ TEST(BodyReader, KeepsTheJsonThatTokensAreMadeOf) {
     "reasoning_effort": "low", "truncate_prompt_tokens": -1, "prompt_embeds": "x"})";
   const std::string good = R"({"model": "m", "messages": [ {"role": "user"} ],
     "tools": null, "add_generation\u005fprompt": false , "chat_template_kwargs": {"a": [1, "]"]},
-    "reasoning_effort": "low", "truncate_prompt_tokens": -1, "prompt_embeds": "x"})";
+    "reasoning_effort": "low", "truncate_prompt_tokens": -1, "prompt_embeds": "x",
+    "tool_choice": "none"})";
   EXPECT_FALSE(reader.Read(Api::kChatCompletions, body, &request, &splices));
   ASSERT_TRUE(reader.Read(Api::kChatCompletions, good, &request, &splices));
   EXPECT_EQ(request.source.messages, R"([ {"role": "user"} ])");
@@ -74,6 +75,7 @@ TEST(BodyReader, KeepsTheJsonThatTokensAreMadeOf) {
   EXPECT_EQ(request.source.add_generation_prompt, "false");
   EXPECT_EQ(request.source.chat_template_kwargs, R"({"a": [1, "]"]})");
   EXPECT_EQ(request.source.reasoning_effort, "\"low\"");
+  EXPECT_EQ(request.source.tool_choice, "\"none\"");
   EXPECT_EQ(request.source.truncate_prompt_tokens, "-1");
   EXPECT_EQ(request.source.prompt_embeds, "");
   const std::string tokenize = R"({"messages": [], "reasoning_effort": "low", "documents": [1]})";

@@ -27,7 +27,6 @@ using ::testing::SizeIs;
 constexpr std::string_view kFolder = "tests/data/llm-d-configs/";
 constexpr std::string_view kDisagg = "prefill/decode disaggregation, which this version does not";
 constexpr std::string_view kFlow = "flow control, which this version does not have";
-constexpr std::string_view kRender = "vllm: the render back end is not available yet";
 constexpr std::string_view kAttribute = "wants the attribute 'custom.queue_depth', which no";
 
 // The errors of all configurations in a file: none where it loads.
@@ -36,10 +35,11 @@ const Outcomes& Expected() {
   static const Outcomes outcomes = {
       {"deploy/dp-epp-config.yaml", {}},
       {"deploy/epp-burst-prefix-cache-config.yaml",
-       {"batching of request bursts, which this version does not have", kRender}},
+       {"batching of request bursts, which this version does not have",
+        "vllm: 'http://<vllm-service>.<namespace>.svc.cluster.local:8000'"}},
       {"deploy/epp-estimate-prefix-cache-config.yaml", {}},
       {"deploy/epp-mm-embeddings-cache-config.yaml",
-       {"an encoder cache index, which this version does not have", kRender}},
+       {"an encoder cache index, which this version does not have"}},
       {"deploy/pd-epp-config.yaml", {kDisagg}},
       {"deploy/pd-topology-epp-config.yaml",
        {"topology labels from Kubernetes, which this version does not have", kDisagg}},
@@ -47,8 +47,8 @@ const Outcomes& Expected() {
       {"deploy/sim-e-pd-epp-config.yaml", {kDisagg}},
       {"deploy/sim-epp-gpu-config.yaml",
        {"GPU metrics from DCGM, which this version does not have"}},
-      {"deploy/sim-epp-kvcache-config.yaml", {kRender}},
-      {"deploy/sim-epp-tokenizer-vllm-http-config.yaml", {kRender}},
+      {"deploy/sim-epp-kvcache-config.yaml", {}},
+      {"deploy/sim-epp-tokenizer-vllm-http-config.yaml", {}},
       {"deploy/sim-pd-epp-config.yaml", {kDisagg}},
       {"deploy/soft-reflective-ceiling-epp-config.yaml", {kFlow}},
       {"written/chart-default.yaml", {}},

@@ -155,7 +155,8 @@ Result<> Picker::Impl::OpenServers() {
                           {ParsersOf(settings), config.limits.max_body_bytes,
                            !flags.disable_endpoint_subset_filter, flags.emit_endpoint_scores},
                           *streams,
-                          &brain->preparer()});
+                          &brain->preparer(),
+                          brain->engine_tls().requests});
   grpc::ServerOptions options;
   options.max_message_bytes = flags.grpc_max_recv_msg_size;
   options.max_connections = brain->connections_per_loop();

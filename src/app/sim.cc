@@ -93,6 +93,9 @@ void Declare(CLI::App& app, Flags& flags) {
                  "its tokens, and chats are written by its template; default: the engines' own "
                  "words")
       ->type_name("PATH");
+  app.add_flag("--no-render{false}", sim.has_render,
+               "Without the render endpoints, as vLLM has them unless they are asked for");
+  app.add_flag("--no-tokenize{false}", sim.has_tokenize, "Without /tokenize");
   app.add_option("--lora", sim.loras, "Names of LoRA adapters, with commas")->delimiter(',');
   app.add_option("--scheduling-policy", sim.policy, "fcfs, or priority (the request's field)")
       ->transform(CLI::CheckedTransformer(std::map<std::string, engine::Policy>{

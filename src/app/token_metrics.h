@@ -26,6 +26,15 @@ class TokenMetrics {
   telemetry::Family<telemetry::Gauge>& token_cache_entries_;
   telemetry::Family<telemetry::Gauge>& token_cache_bytes_;
   telemetry::Family<telemetry::FollowedCounter>& token_cache_evictions_;
+  // Of prompts whose tokens somebody else is asked for.
+  telemetry::Family<telemetry::FollowedCounter>& questions_;
+  telemetry::Family<telemetry::FollowedCounter>& questions_abandoned_;
+  telemetry::Family<telemetry::FollowedCounter>& question_seconds_;
+  telemetry::Family<telemetry::Gauge>& questions_out_;
+  telemetry::Family<telemetry::Gauge>& servers_;
+  telemetry::Family<telemetry::Gauge>& told_entries_;
+  telemetry::Family<telemetry::Gauge>& told_bytes_;
+  telemetry::Family<telemetry::FollowedCounter>& told_evictions_;
 };
 
 }  // namespace penstock::app

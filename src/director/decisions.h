@@ -60,6 +60,8 @@ struct DecisionRecord {
   bool stream = false;
   model::Subset subset;       // who might have served it at all
   uint64_t input_tokens = 0;  // estimate
+  // A literal: why the prompt's tokens were not known; "": they were, or nobody wanted them.
+  std::string_view estimated_because;
   uint64_t body_bytes = 0;
   int64_t unix_micros = 0;  // wall time of arrival, for people
   Time arrived;

@@ -274,6 +274,7 @@ Arrival Lane::Admit(sched::RequestContext context, std::string described, Time n
   model::Request& request = flight.context_.request;
   request.prompt = {};
   request.source = {};
+  record.estimated_because = flight.context_.tokens.unknown_because;
   flight.context_.tokens = {};
   record.request_id = request.id;
   record.api = request.api;

@@ -86,6 +86,7 @@ void Stream::Fail(grpc::Status status, std::string_view message) {
   part_.shared.streams.bad_streams.Add();
   WarnOfEnd(status, message);
   phase_ = Phase::kOver;
+  asking_.reset();
   intake::RequestLabels labels;
   if (follower_ != nullptr) {
     follower_->OnEnd(director::EndKind::kClientGone, follower_->status(), message,
@@ -270,6 +271,7 @@ void Stream::Decide() {
     return RefuseUnread(read.error().status, read.error().message, "");
   }
   read->request.subset = subset_;
+  if (part_.asker != nullptr) return DecideAsking(*route, std::move(*read));
   splices_ = read->edits.Splices();
   Forward(intake::Admit(std::move(*read), part_.lane, part_.shared.metrics, part_.series, received_,
                         part_.loop));
@@ -284,14 +286,59 @@ void Stream::DecideLater(const api::Route& route) {
   request->incoming().request.subset = subset_;
   request->Begin(part_.lane.Begin(std::move(request->incoming().request)));
   phase_ = Phase::kPreparing;
-  waiting_ = part_.shared.preparer->Start(
-      std::move(request), received_, part_.loop, [this](intake::LongRequest* prepared) {
-        if (phase_ != Phase::kPreparing) return;  // Envoy has answered itself
-        body_ = std::move(prepared->body());
-        splices_ = prepared->incoming().edits.Splices();
-        Forward(intake::AdmitPrepared(*prepared, part_.lane, part_.shared.metrics, part_.series,
-                                      received_, part_.loop));
-      });
+  waiting_ = part_.shared.preparer->Start(std::move(request), received_, part_.loop,
+                                          [this, route](intake::LongRequest* prepared) {
+                                            if (phase_ != Phase::kPreparing)
+                                              return;  // Envoy has answered itself
+                                            AskOrForward(route, *prepared);
+                                          });
+}
+
+void Stream::DecideAsking(const api::Route& route, intake::IncomingRequest incoming) {
+  const Time before = part_.loop.Now();
+  sched::RequestContext context = part_.lane.Begin(std::move(incoming.request));
+  part_.shared.director.scheduler().Prepare(context, received_);
+  auto question = part_.asker->Consider(context, route);
+  if (!question) {
+    splices_ = incoming.edits.Splices();
+    return Forward(intake::AdmitPrepared(incoming, std::move(context), before, part_.lane,
+                                         part_.shared.metrics, part_.series, received_,
+                                         part_.loop));
+  }
+  // What was read stands in this loop's reader, which others use meanwhile: it is read once more.
+  auto request = std::make_shared<intake::LongRequest>(std::move(body_), headers_);
+  if (auto read = request->Read(route, request_id_); !read) {
+    return RefuseUnread(read.error().status, read.error().message, "");
+  }
+  request->incoming().request.subset = subset_;
+  context.request = std::move(request->incoming().request);
+  request->Begin(std::move(context));
+  phase_ = Phase::kPreparing;
+  Ask(*std::move(question), std::move(request));
+}
+
+void Stream::AskOrForward(const api::Route& route, intake::LongRequest& request) {
+  if (part_.asker != nullptr) {
+    if (auto question = part_.asker->Consider(request.context(), route)) {
+      return Ask(*std::move(question), request.shared_from_this());
+    }
+  }
+  ForwardLong(request);
+}
+
+void Stream::Ask(intake::TokenAsker::Question question,
+                 std::shared_ptr<intake::LongRequest> request) {
+  asking_ = part_.asker->Ask(std::move(question), std::move(request), received_,
+                             [this](intake::LongRequest* told) {
+                               if (phase_ == Phase::kPreparing) ForwardLong(*told);
+                             });
+}
+
+void Stream::ForwardLong(intake::LongRequest& request) {
+  body_ = std::move(request.body());
+  splices_ = request.incoming().edits.Splices();
+  Forward(intake::AdmitPrepared(request, part_.lane, part_.shared.metrics, part_.series, received_,
+                                part_.loop));
 }
 
 void Stream::Forward(intake::Admission admission) {
@@ -466,6 +513,7 @@ void Stream::OnHalfClose() {
 
 void Stream::OnCancel() {
   phase_ = Phase::kOver;
+  asking_.reset();
   FreeBody();
   if (follower_ == nullptr || follower_->flight().ended()) return;
   follower_->OnEnd(director::EndKind::kClientGone, follower_->status(),

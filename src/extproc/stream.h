@@ -32,6 +32,7 @@
 #include "intake/preparer.h"
 #include "intake/request_metrics.h"
 #include "intake/request_reader.h"
+#include "intake/token_asker.h"
 
 namespace penstock::extproc {
 
@@ -49,22 +50,29 @@ struct Shared {
   ByteBudget& bodies;  // of all requests that are held back
   Options options;
   StreamMetrics& streams;
-  intake::Preparer* preparer = nullptr;     // null: all requests are prepared on their loops
-  std::atomic<int64_t> warned_at_nanos{0};  // of a stream that was ended
+  intake::Preparer* preparer = nullptr;  // null: all requests are prepared on their loops
+  std::shared_ptr<net::TlsClientContext> engine_tls;  // null: engines with TLS are not asked
+  std::atomic<int64_t> warned_at_nanos{0};            // of a stream that was ended
 };
 
 // What the streams of one loop share.
 struct LoopPart {
   LoopPart(net::Loop& l, Shared& s, uint64_t seed)
-      : loop(l), shared(s), reader(seed), lane(s.director, seed ^ 0x5eed), series(s.metrics) {}
+      : loop(l),
+        shared(s),
+        reader(seed),
+        lane(s.director, seed ^ 0x5eed),
+        series(s.metrics),
+        asker(intake::TokenAsker::Create(l, s.director, s.engine_tls, seed)) {}
 
   net::Loop& loop;
   Shared& shared;
   intake::RequestReader reader;
   director::Lane lane;
   intake::RequestMetrics::Cache series;
-  Incoming incoming;  // scratch
-  std::string out;    // scratch
+  std::unique_ptr<intake::TokenAsker> asker;  // null: nobody is asked for tokens
+  Incoming incoming;                          // scratch
+  std::string out;                            // scratch
 };
 
 class Stream final : public grpc::CallListener {
@@ -81,7 +89,7 @@ class Stream final : public grpc::CallListener {
   enum class Phase : uint8_t {
     kBegin,
     kRequestBody,  // more of it is to come
-    kPreparing,    // beside the loop
+    kPreparing,    // beside the loop, or its tokens are asked for
     kForwarded,    // decided; the answer's head is awaited
     kAnswer,       // its body
     kOver,         // nothing more is expected
@@ -107,6 +115,12 @@ class Stream final : public grpc::CallListener {
   void Decide();
   // Has the request prepared beside the loop first.
   void DecideLater(const api::Route& route);
+  // Prepares the request, and has somebody asked for its tokens where that is of use.
+  void DecideAsking(const api::Route& route, intake::IncomingRequest incoming);
+  // Of a request that has the body: lets it go on when its tokens are told, or at once.
+  void AskOrForward(const api::Route& route, intake::LongRequest& request);
+  void Ask(intake::TokenAsker::Question question, std::shared_ptr<intake::LongRequest> request);
+  void ForwardLong(intake::LongRequest& request);
   // Sends an admitted request on, or refuses one that is not.
   void Forward(intake::Admission admission);
   void SendRequestHeaders();
@@ -146,6 +160,7 @@ class Stream final : public grpc::CallListener {
   uint64_t unsent_ = 0;
   std::unique_ptr<intake::Follower> follower_;
   intake::Waiting waiting_;
+  intake::TokenAsker::Pending asking_;
 };
 
 // The service envoy.service.ext_proc.v3.ExternalProcessor.

@@ -140,9 +140,15 @@ Admission Admit(IncomingRequest incoming, director::Lane& lane, RequestMetrics& 
 
 Admission AdmitPrepared(LongRequest& request, director::Lane& lane, RequestMetrics& metrics,
                         RequestMetrics::Cache& series, Time received, const net::Loop& loop) {
-  const Identity who = IdentityOf(request.incoming(), request.context().request);
-  const Time before = loop.Now();
-  director::Arrival arrival = lane.Proceed(std::move(request.context()), received, UnixMicros());
+  return AdmitPrepared(request.incoming(), std::move(request.context()), loop.Now(), lane, metrics,
+                       series, received, loop);
+}
+
+Admission AdmitPrepared(const IncomingRequest& incoming, sched::RequestContext context, Time before,
+                        director::Lane& lane, RequestMetrics& metrics,
+                        RequestMetrics::Cache& series, Time received, const net::Loop& loop) {
+  const Identity who = IdentityOf(incoming, context.request);
+  director::Arrival arrival = lane.Proceed(std::move(context), received, UnixMicros());
   const Time after = loop.Now();
   return Settle(std::move(arrival), who, after - before, after, received, lane, metrics, series);
 }

@@ -30,8 +30,9 @@
 
 namespace penstock::intake {
 
-// A request that is prepared beside its loop. It has what it needs for itself.
-class LongRequest {
+// A request that is prepared beside its loop, or waits for something else before it is decided
+// about. It has what it needs for itself.
+class LongRequest : public std::enable_shared_from_this<LongRequest> {
  public:
   // Takes the body over, and copies of the headers.
   LongRequest(std::string body, const std::vector<model::HeaderView>& headers);

@@ -56,6 +56,7 @@ struct PromptSource {
   std::string_view add_generation_prompt;
   std::string_view continue_final_message;
   std::string_view reasoning_effort;
+  std::string_view tool_choice;
   std::string_view add_special_tokens;
   std::string_view truncate_prompt_tokens;
   std::string_view prompt_embeds;

@@ -10,13 +10,14 @@
 namespace penstock::proxy {
 namespace {
 
-// Holds the place of the relay until the request is prepared; it goes with the client.
+// Holds the place of the relay until the request can be decided about; it goes with the client.
+template <class Pending>
 class WaitingClient final : public http::ExchangeListener {
  public:
-  explicit WaitingClient(intake::Waiting waiting) : waiting_(std::move(waiting)) {}
+  explicit WaitingClient(Pending pending) : pending_(std::move(pending)) {}
 
  private:
-  intake::Waiting waiting_;
+  Pending pending_;
 };
 
 }  // namespace
@@ -26,6 +27,7 @@ GatewayHandler::GatewayHandler(net::Loop& loop, GatewayShared& shared, uint64_t 
       shared_(shared),
       lane_(shared.director, seed ^ 0x5eed),
       client_(http::Client::Create(loop)),
+      asker_(intake::TokenAsker::Create(loop, shared.director, shared.tls_call_options.tls, seed)),
       reader_(seed),
       series_(shared.metrics) {}
 
@@ -79,6 +81,7 @@ void GatewayHandler::HandleInference(http::Exchange& exchange, const api::Route&
   }
   auto read = reader_.Read(route, id, std::move(headers), exchange.body());
   if (!read) return RespondError(exchange, route.api, read.error(), id);
+  if (asker_ != nullptr) return HandleAsking(exchange, route, id, std::move(*read));
   std::vector<api::Splice> splices = read->edits.Splices();
   intake::Admission admission =
       intake::Admit(std::move(*read), lane_, shared_.metrics, series_, exchange.received(), loop_);
@@ -96,13 +99,63 @@ void GatewayHandler::HandleLong(http::Exchange& exchange, const api::Route& rout
   intake::Waiting waiting =
       shared_.preparer->Start(std::move(request), exchange.received(), loop_,
                               [this, &exchange, route, id](intake::LongRequest* prepared) {
-                                exchange.body() = std::move(prepared->body());
-                                Dispatch(exchange, route, id,
-                                         intake::AdmitPrepared(*prepared, lane_, shared_.metrics,
-                                                               series_, exchange.received(), loop_),
-                                         prepared->incoming().edits.Splices());
+                                AskOrDispatch(exchange, route, id, *prepared);
                               });
-  exchange.SetListener(std::make_unique<WaitingClient>(std::move(waiting)));
+  exchange.SetListener(std::make_unique<WaitingClient<intake::Waiting>>(std::move(waiting)));
+}
+
+void GatewayHandler::HandleAsking(http::Exchange& exchange, const api::Route& route,
+                                  const std::string& id, intake::IncomingRequest incoming) {
+  const Time before = loop_.Now();
+  sched::RequestContext context = lane_.Begin(std::move(incoming.request));
+  shared_.director.scheduler().Prepare(context, exchange.received());
+  auto question = asker_->Consider(context, route);
+  if (!question) {
+    std::vector<api::Splice> splices = incoming.edits.Splices();
+    intake::Admission admission =
+        intake::AdmitPrepared(incoming, std::move(context), before, lane_, shared_.metrics, series_,
+                              exchange.received(), loop_);
+    return Dispatch(exchange, route, id, std::move(admission), std::move(splices));
+  }
+  // What was read stands in this loop's reader, which others use meanwhile: it is read once more.
+  auto request =
+      std::make_shared<intake::LongRequest>(std::move(exchange.body()), context.request.headers);
+  if (auto read = request->Read(route, id); !read) {
+    return RespondError(exchange, route.api, read.error(), id);
+  }
+  context.request = std::move(request->incoming().request);
+  request->Begin(std::move(context));
+  Ask(exchange, route, id, *std::move(question), std::move(request));
+}
+
+void GatewayHandler::AskOrDispatch(http::Exchange& exchange, const api::Route& route,
+                                   const std::string& id, intake::LongRequest& request) {
+  if (asker_ != nullptr) {
+    if (auto question = asker_->Consider(request.context(), route)) {
+      return Ask(exchange, route, id, *std::move(question), request.shared_from_this());
+    }
+  }
+  DispatchLong(exchange, route, id, request);
+}
+
+void GatewayHandler::Ask(http::Exchange& exchange, const api::Route& route, const std::string& id,
+                         intake::TokenAsker::Question question,
+                         std::shared_ptr<intake::LongRequest> request) {
+  auto pending = asker_->Ask(std::move(question), std::move(request), exchange.received(),
+                             [this, &exchange, route, id](intake::LongRequest* told) {
+                               DispatchLong(exchange, route, id, *told);
+                             });
+  exchange.SetListener(
+      std::make_unique<WaitingClient<intake::TokenAsker::Pending>>(std::move(pending)));
+}
+
+void GatewayHandler::DispatchLong(http::Exchange& exchange, const api::Route& route,
+                                  const std::string& id, intake::LongRequest& request) {
+  exchange.body() = std::move(request.body());
+  Dispatch(
+      exchange, route, id,
+      intake::AdmitPrepared(request, lane_, shared_.metrics, series_, exchange.received(), loop_),
+      request.incoming().edits.Splices());
 }
 
 void GatewayHandler::Dispatch(http::Exchange& exchange, const api::Route& route,

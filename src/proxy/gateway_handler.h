@@ -18,6 +18,7 @@
 #include "intake/preparer.h"
 #include "intake/request_metrics.h"
 #include "intake/request_reader.h"
+#include "intake/token_asker.h"
 #include "proxy/models_list.h"
 
 namespace penstock::proxy {
@@ -46,6 +47,17 @@ class GatewayHandler : public http::Handler {
   // Has the request prepared beside the loop first.
   void HandleLong(http::Exchange& exchange, const api::Route& route,
                   const std::vector<model::HeaderView>& headers, const std::string& id);
+  // Prepares the request, and has somebody asked for its tokens where that is of use.
+  void HandleAsking(http::Exchange& exchange, const api::Route& route, const std::string& id,
+                    intake::IncomingRequest incoming);
+  // Of a request whose body it has: lets it go on when its tokens are told, or at once.
+  void AskOrDispatch(http::Exchange& exchange, const api::Route& route, const std::string& id,
+                     intake::LongRequest& request);
+  void Ask(http::Exchange& exchange, const api::Route& route, const std::string& id,
+           intake::TokenAsker::Question question, std::shared_ptr<intake::LongRequest> request);
+  // Sends a request that has its body for itself on its way.
+  void DispatchLong(http::Exchange& exchange, const api::Route& route, const std::string& id,
+                    intake::LongRequest& request);
   // Sends an admitted request to its engine, or answers one that is not.
   void Dispatch(http::Exchange& exchange, const api::Route& route, const std::string& id,
                 intake::Admission admission, std::vector<api::Splice> splices);
@@ -57,6 +69,7 @@ class GatewayHandler : public http::Handler {
   GatewayShared& shared_;
   director::Lane lane_;
   std::unique_ptr<http::Client> client_;
+  std::unique_ptr<intake::TokenAsker> asker_;  // null: nobody is asked for tokens
   intake::RequestReader reader_;
   intake::RequestMetrics::Cache series_;
   ModelsList models_;

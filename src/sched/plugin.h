@@ -29,6 +29,10 @@
 namespace penstock::kvcache {
 class ExactCaches;
 }
+namespace penstock::tokens {
+class AskedTokens;
+enum class AskResult : uint8_t;
+}  // namespace penstock::tokens
 
 namespace penstock::sched {
 
@@ -101,6 +105,11 @@ struct PromptTokens {
   std::vector<uint32_t> ids;            // of all prompts, one behind the other
   std::vector<uint32_t> sequence_ends;  // where each prompt ends in `ids`
   std::string_view unknown_because;     // a literal, where they are not known
+  // They are not, but somebody else may know them: AsksForTokens. What became of it is not counted
+  // yet.
+  bool can_be_asked = false;
+  // By whom they were told then. Set between two calls of Prepare; not null: they count.
+  std::shared_ptr<const std::vector<uint32_t>> told;
 };
 
 // What the brain keeps of a request from arrival to end. The director owns one per request.
@@ -283,6 +292,17 @@ class KnowsCaches {
   virtual std::vector<DriftView> drift() const { return {}; }
 };
 
+// Some producer that leaves tokens open, as long as somebody asks others for them
+// (AskedTokens::SetAsked). After Prepare, whoever has a context whose tokens.can_be_asked calls
+// GiveUp, or puts what was told into tokens.told and has it prepared again from the beginning.
+class AsksForTokens {
+ public:
+  virtual ~AsksForTokens() = default;
+  virtual tokens::AskedTokens& asked() = 0;
+  // They are not asked for, or were in vain. REQUIRES: context.tokens.can_be_asked.
+  virtual void GiveUp(RequestContext& context, tokens::AskResult why) const = 0;
+};
+
 // Computes data that others need. Only producers that some active plugin needs are run, and those
 // that produce nothing: they are there for what they do when they hear of a pick.
 class Producer : public virtual Plugin {
@@ -298,6 +318,8 @@ class Producer : public virtual Plugin {
   virtual void Produce(const RequestContext&, model::EndpointColumns&) const {}
   // Not null: it is to be told of KV events.
   virtual KnowsCaches* knows_caches() { return nullptr; }
+  // Not null: it leaves tokens open, for others to be asked.
+  virtual AsksForTokens* asks_for_tokens() { return nullptr; }
 };
 
 // Says how many tokens a request adds to the ledger of the endpoint that it goes to, until its

@@ -195,6 +195,15 @@ class SchedulerImpl : public Scheduler {
 
   KnowsCaches* knows_caches() const override { return knows_; }
 
+  AsksForTokens* asks_for_tokens() const override {
+    for (Plugin* plugin : wiring_.active) {
+      auto* const producer = dynamic_cast<Producer*>(plugin);
+      if (producer == nullptr) continue;
+      if (AsksForTokens* const asks = producer->asks_for_tokens()) return asks;
+    }
+    return nullptr;
+  }
+
   uint64_t MaxBytes() const override {
     uint64_t bytes = 0;
     for (const Plugin* plugin : wiring_.active) bytes += plugin->MaxBytes();

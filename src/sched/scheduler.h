@@ -144,6 +144,8 @@ class Scheduler {
 
   // Of the active producers, the first that is to be told of KV events; null: nobody.
   virtual KnowsCaches* knows_caches() const { return nullptr; }
+  // Of the active producers, the first that leaves tokens open; null: nobody.
+  virtual AsksForTokens* asks_for_tokens() const { return nullptr; }
 
   virtual uint64_t MaxBytes() const = 0;
   virtual bool NeedsMetrics() const = 0;  // some plugin reads scraped columns

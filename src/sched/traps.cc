@@ -100,6 +100,11 @@ class TrapFinder {
   void CheckPlugin(const PluginSpec& plugin);
   void CheckHandler();
   void CheckWhole();
+  bool KnowsCaches() const {
+    return std::ranges::any_of(explanation_.producers, [](const Explanation::Part& part) {
+      return part.type.starts_with("precise-prefix-cache-");
+    });
+  }
   // Whether prompts' token ids are found out.
   bool HasTokenizers() const {
     return std::any_of(spec_.plugins.begin(), spec_.plugins.end(), [](const PluginSpec& plugin) {
@@ -305,6 +310,14 @@ void TrapFinder::CheckPlugin(const PluginSpec& plugin) {
                     "--allow-experimental-plugins",
                     plugin.type));
   }
+  if (plugin.type == "token-producer" && plugin.parameters.Find("vllm") != nullptr &&
+      !KnowsCaches()) {
+    Add(Severity::kWarning, plugin.line, plugin.column,
+        fmt::format("'{}': the render server is asked only where engines tell what they hold; "
+                    "without a precise-prefix-cache-producer nobody is, and prompts are counted by "
+                    "the estimate of four bytes a token",
+                    plugin.name));
+  }
   if (plugin.type != "approx-prefix-cache-producer") return;
   const double block = Number(plugin, "blockSizeTokens", 64);
   if (block < 64) {
@@ -343,9 +356,6 @@ void TrapFinder::CheckWhole() {
         fmt::format("'{}' is declared and nothing uses it", name));
   }
   const auto implied = [&](const Explanation::Part& part) { return part.is_implied; };
-  const auto knows_caches = [](const Explanation::Part& part) {
-    return part.type.starts_with("precise-prefix-cache-");
-  };
   if (std::any_of(explanation_.producers.begin(), explanation_.producers.end(), implied)) {
     std::string names;
     for (const Explanation::Part& part : explanation_.producers) {
@@ -358,10 +368,11 @@ void TrapFinder::CheckWhole() {
     Add(Severity::kWarning, 0, 0,
         "the passthrough-parser reads no prompt, so that whatever depends on prompts (tokens, "
         "cached prefixes) sees an empty one");
-  } else if (std::ranges::any_of(explanation_.producers, knows_caches)) {
+  } else if (KnowsCaches()) {
     Add(Severity::kNote, 0, 0,
-        "cached prefixes are known exactly where engines publish KV events and a token-producer "
-        "knows the prompt's tokens; elsewhere they are judged from what was sent there");
+        "cached prefixes are known exactly where engines publish KV events and the prompt's tokens "
+        "are known: from files (models), from a render server (vllm), or from the engines, which "
+        "are asked otherwise; elsewhere they are judged from what was sent there");
   } else if (explanation_.reads_prompts && HasTokenizers()) {
     Add(Severity::kNote, 0, 0,
         "prompts are the token ids that engines make of them, where token-producer has the model's "

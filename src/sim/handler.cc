@@ -38,10 +38,18 @@ Handler::Handler(const Front& front, size_t index)
 
 Handler::~Handler() = default;
 
+model::Api Handler::ApiOf(std::string_view path) const {
+  const model::Api api = ClassifyPath(path);
+  const bool renders = api == model::Api::kChatRender || api == model::Api::kCompletionRender;
+  const bool is_hidden =
+      (renders && !front_.has_render) || (api == model::Api::kTokenize && !front_.has_tokenize);
+  return is_hidden ? model::Api::kOther : api;
+}
+
 void Handler::Handle(http::Exchange& exchange) {
   const http::RequestHead& head = exchange.head();
   const bool is_get = head.method == "GET" || head.method == "HEAD";
-  const model::Api api = ClassifyPath(head.path);
+  const model::Api api = ApiOf(head.path);
   if (head.path == kResetPath && head.method == "POST") {
     front_.host->ResetPrefixCache(index_);
     return exchange.Respond(200, {}, "");

@@ -28,6 +28,8 @@ struct Front {
   EngineMetrics* metrics = nullptr;
   EngineHost* host = nullptr;
   int64_t created = 0;  // Unix seconds of the start
+  bool has_render = true;
+  bool has_tokenize = true;
 };
 
 class Answer;
@@ -46,6 +48,8 @@ class Handler final : public http::Handler {
   void HandleGet(http::Exchange& exchange, std::string_view path);
   void HandlePost(http::Exchange& exchange, model::Api api);
   std::string MakeId(const http::Exchange& exchange, model::Api api);
+  // kOther for an endpoint that this engine does not have.
+  model::Api ApiOf(std::string_view path) const;
 
   const Front& front_;
   const size_t index_;

@@ -121,6 +121,8 @@ Result<> Fleet::Add(net::LoopPool& loops, const SimOptions& options, uint32_t in
   front.names.tokenizer = tokenizer_.get();
   front.voice = {options.seed, options.median_output_tokens, tokenizer_.get()};
   front.engine_options = engine_options;
+  front.has_render = options.has_render;
+  front.has_tokenize = options.has_tokenize;
   front.created = std::chrono::duration_cast<std::chrono::seconds>(
                       std::chrono::system_clock::now().time_since_epoch())
                       .count();

@@ -30,6 +30,9 @@ struct SimOptions {
   // A model's folder, tokenizer.json or .model: prompts and answers are its tokens, and chats are
   // written by its template; "": the engines' own words.
   std::string tokenizer;
+  // Whether there are the endpoints that tell a prompt's tokens; 404 where not.
+  bool has_render = true;
+  bool has_tokenize = true;
 };
 
 // THREADS: Start and the destructor while the loops do not run; Drain like http::Server::Drain.

@@ -260,6 +260,31 @@ bool JsonScanner::PassDigits() {
   return true;
 }
 
+bool JsonScanner::ReadUints(std::vector<uint32_t>* values) {
+  constexpr const char* kWanted = "a whole number below 2^32";
+  for (EnterArray(); NextElement();) {
+    // Most lists have nothing but these, a comma and a space: the rest is NextElement's.
+    const char* at = at_;
+    for (;;) {
+      const char* const begin = at;
+      uint64_t value = 0;
+      for (; at != end_ && IsDigit(*at) && value <= UINT32_MAX; ++at) {
+        value = value * 10 + static_cast<uint64_t>(*at - '0');
+      }
+      const bool has_zero = at - begin > 1 && *begin == '0';
+      const bool goes_on = at != end_ && (IsDigit(*at) || *at == '.' || *at == 'e' || *at == 'E');
+      if (at == begin || has_zero || goes_on || value > UINT32_MAX) return Fail(begin, kWanted);
+      values->push_back(static_cast<uint32_t>(value));
+      if (end_ - at < 3 || *at != ',') break;
+      const char* const next = at[1] == ' ' ? at + 2 : at + 1;
+      if (!IsDigit(*next)) break;
+      at = next;
+    }
+    at_ = at;
+  }
+  return ok();
+}
+
 bool JsonScanner::ReadNumber(std::string_view* text) {
   if (!ok()) return false;
   SkipSpace();

@@ -4,6 +4,7 @@
 #include <rapidcheck/gtest.h>
 #include <simdjson.h>
 
+#include <optional>
 #include <vector>
 
 namespace penstock::wire {
@@ -85,6 +86,55 @@ TEST(JsonScanner, SaysWhereAndWhatIsWrong) {
     EXPECT_FALSE(IsValid(text, &found)) << text;
     EXPECT_EQ(found, complaint) << text;
   }
+}
+
+TEST(JsonScanner, ReadsListsOfWholeNumbers) {
+  const auto read = [](std::string_view text) {
+    JsonScanner json(text);
+    std::vector<uint32_t> values;
+    const bool is_read = json.ReadUints(&values) && json.Finish();
+    EXPECT_EQ(is_read, json.ok());
+    return is_read ? std::optional(values) : std::nullopt;
+  };
+  using List = std::vector<uint32_t>;
+  EXPECT_EQ(read("[]"), List());
+  EXPECT_EQ(read(" [ ] "), List());
+  EXPECT_EQ(read("[0]"), List({0}));
+  EXPECT_EQ(read("[1,2, 3 ,4,  5,\n6]"), List({1, 2, 3, 4, 5, 6}));
+  EXPECT_EQ(read("[4294967295, 10, 0]"), List({4294967295, 10, 0}));
+  for (const std::string_view text : {"",
+                                      "[",
+                                      "[1",
+                                      "[1,",
+                                      "[1, ",
+                                      "[1,]",
+                                      "[,1]",
+                                      "[1 2]",
+                                      "[1,,2]",
+                                      "[01]",
+                                      "[1, 00]",
+                                      "[-1]",
+                                      "[1.0]",
+                                      "[1e2]",
+                                      "[1E2]",
+                                      "[4294967296]",
+                                      "[99999999999999999999999999]",
+                                      "[\"1\"]",
+                                      "[null]",
+                                      "[[1]]",
+                                      "[{}]",
+                                      "1",
+                                      "{}",
+                                      "[1] x",
+                                      "[1}",
+                                      "[1a]",
+                                      "[+1]"}) {
+    EXPECT_EQ(read(text), std::nullopt) << text;
+  }
+  JsonScanner json("[1, -2]");
+  std::vector<uint32_t> values;
+  EXPECT_FALSE(json.ReadUints(&values));
+  EXPECT_EQ(json.Complaint(), "expected a whole number below 2^32 at byte 4, found '-'");
 }
 
 TEST(JsonScanner, StopsAtTheFirstMistake) {

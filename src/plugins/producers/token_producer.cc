@@ -1,14 +1,18 @@
-// The tokens of a prompt: its ids where the client sends them or the model's tokenizer is at hand,
-// else how many they are, by the estimate that four bytes are one token.
+// The tokens of a prompt: its ids where the client sends them, the model's tokenizer is at hand or
+// an engine can be asked for them, else how many they are, by the estimate that four bytes are one
+// token.
 #include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstring>
 #include <map>
 #include <memory>
+#include <optional>
 #include <random>
 
+#include "config/serve_config.h"
 #include "plugins/builtin_types.h"
+#include "tokens/asked_tokens.h"
 #include "tokens/prompt_tokenizer.h"
 
 namespace penstock::plugins {
@@ -34,12 +38,25 @@ enum class Outcome : uint8_t {
   kRefused,
   kNotSupported,
   kTooLong,
+  kTold,
+  kToldBefore,
+  kAskBusy,
+  kAskNobody,
+  kAskResting,
+  kAskNoRoute,
+  kAskTimeout,
+  kAskUnreached,
+  kAskFailed,
+  kAskRefused,
+  kAskBadAnswer,
+  kAskTooLarge,
 };
+constexpr size_t kOutcomeCount = 28;
 struct OutcomeNames {
   std::string_view label;
   std::string_view unknown_because;  // "": its ids are known
 };
-constexpr std::array<OutcomeNames, 16> kOutcomes = {{
+constexpr std::array<OutcomeNames, kOutcomeCount> kOutcomes = {{
     {"no_prompt", "the request has no prompt"},
     {"ids", ""},
     {"tokenised", ""},
@@ -58,7 +75,66 @@ constexpr std::array<OutcomeNames, 16> kOutcomes = {{
     {"refused", "the chat template or the engine would refuse the request"},
     {"not_supported", "the template does what is not supported here"},
     {"too_long", "the prompt is too long for the tokenizer"},
+    {"told", ""},
+    {"told_before", ""},
+    {"ask_busy", "too many prompts' tokens are being asked for already"},
+    {"ask_nobody", "nobody can be asked for the tokens of this model"},
+    {"ask_resting", "whoever could be asked for the tokens has failed, and rests"},
+    {"ask_no_route", "whoever could be asked for the tokens has no endpoint that tells them"},
+    {"ask_timeout", "whoever was asked for the tokens did not answer in time"},
+    {"ask_unreached", "whoever was asked for the tokens could not be reached"},
+    {"ask_failed", "whoever was asked for the tokens failed"},
+    {"ask_refused", "whoever was asked for the tokens refused the request"},
+    {"ask_bad_answer", "whoever was asked for the tokens answered something else"},
+    {"ask_too_large", "the answer of whoever was asked for the tokens was too large"},
 }};
+
+// REQUIRES: neither told nor of no use.
+Outcome OutcomeOf(tokens::AskResult result) {
+  using tokens::AskResult;
+  switch (result) {
+    case AskResult::kTold:
+    case AskResult::kNotOfUse:
+    case AskResult::kBusy:
+      return Outcome::kAskBusy;
+    case AskResult::kNobody:
+      return Outcome::kAskNobody;
+    case AskResult::kResting:
+      return Outcome::kAskResting;
+    case AskResult::kNoRoute:
+      return Outcome::kAskNoRoute;
+    case AskResult::kTimeout:
+      return Outcome::kAskTimeout;
+    case AskResult::kUnreached:
+      return Outcome::kAskUnreached;
+    case AskResult::kFailed:
+      return Outcome::kAskFailed;
+    case AskResult::kRefused:
+      return Outcome::kAskRefused;
+    case AskResult::kBadAnswer:
+      return Outcome::kAskBadAnswer;
+    case AskResult::kTooLarge:
+      return Outcome::kAskTooLarge;
+  }
+  return Outcome::kAskFailed;
+}
+
+// Whether somebody else may know the tokens all the same.
+bool IsOpen(Outcome outcome) {
+  switch (outcome) {
+    case Outcome::kNoTokenizer:
+    case Outcome::kNoTemplate:
+    case Outcome::kOwnTemplate:
+    case Outcome::kOtherFormat:
+    case Outcome::kContinues:
+    case Outcome::kRefused:
+    case Outcome::kNotSupported:
+    case Outcome::kTooLong:
+      return true;
+    default:
+      return false;
+  }
+}
 
 Outcome OutcomeOf(tokens::PromptTokenizer::Unknown why) {
   using Unknown = tokens::PromptTokenizer::Unknown;
@@ -138,13 +214,33 @@ struct ModelParams {
   }
 };
 
-class TokenProducer : public sched::Producer {
+// A server with vLLM's render endpoints.
+struct RenderServerParams {
+  std::string url = "http://localhost:8000";
+  Duration timeout = seconds(5);
+  Duration media_timeout = seconds(30);
+  template <class V>
+  void Describe(V& v) {
+    v.Field("url", url, {.text = "Its address, http://HOST:PORT."});
+    v.Field("timeout", timeout,
+            {.text = "Longest time that a request waits for its tokens; then they are estimated."});
+    v.Field("mmTimeout", media_timeout,
+            {.text = "The same for prompts with media. Accepted and without effect: the tokens of "
+                     "these are estimated."});
+  }
+};
+
+class TokenProducer : public sched::Producer, public sched::AsksForTokens {
  public:
   struct Params {
     std::vector<ModelParams> models;
     uint32_t cache_mib = 64;
     std::string model_name;
-    wire::YamlNode vllm;
+    std::optional<RenderServerParams> vllm;
+    bool ask_engines = true;
+    Duration ask_timeout = milliseconds(250);
+    uint32_t ask_cache_mib = 64;
+    uint32_t max_asking = 64;
     wire::YamlNode estimate;
     wire::YamlNode uds_tokenizer_config;
     template <class V>
@@ -159,8 +255,29 @@ class TokenProducer : public sched::Producer {
                .min = 0,
                .max = 65536});
       v.Field("modelName", model_name,
-              {.text = "Accepted and without effect: models says which tokenizer is whose."});
-      v.Field("vllm", vllm, {.text = "An engine's render endpoints as the tokenizer."});
+              {.text = "The model's name at the render server, which is asked under it for this "
+                       "model, its adapters and whatever engines name otherwise; empty: names are "
+                       "the engines' own."});
+      v.Field("vllm", vllm,
+              {.text = "A render server, which is asked for the tokens of prompts that no local "
+                       "tokenizer knows, where engines tell what they hold; without it, the "
+                       "engines are asked."});
+      v.Field(
+          "askEngines", ask_engines,
+          {.text = "Whether engines are asked, by their render endpoints, or by /tokenize where "
+                   "they have none."});
+      v.Field("askTimeout", ask_timeout,
+              {.text = "Longest time that a request waits for an engine's answer; then its tokens "
+                       "are estimated."});
+      v.Field("askCacheMiB", ask_cache_mib,
+              {.text = "Memory for the tokens that were told, so that a prompt that comes again is "
+                       "not asked for.",
+               .unit = "MiB",
+               .max = 65536});
+      v.Field("maxAsking", max_asking,
+              {.text = "Prompts that are asked for at once, at most; more are estimated.",
+               .min = 1,
+               .max = 4096});
       v.Field("estimate", estimate,
               {.text = "The estimate of four bytes a token, with its own settings: `{}`."});
       v.Field("udsTokenizerConfig", uds_tokenizer_config,
@@ -171,13 +288,12 @@ class TokenProducer : public sched::Producer {
         return "estimate: settings of the estimate of images and video are not available; write "
                "estimate: {}";
       }
-      if (vllm.kind != wire::YamlNode::Kind::kNull) {
-        return "vllm: the render back end is not available yet; name the model's tokenizer files "
-               "under models, or leave it out to count tokens by the estimate of four bytes each";
-      }
+      if (const auto server = RenderServer(); !server) return "vllm: " + server.error().message;
+      if (ask_timeout < milliseconds(1)) return "askTimeout: must be 1ms at least";
+      if (vllm && vllm->timeout < milliseconds(1)) return "vllm: timeout must be 1ms at least";
       if (uds_tokenizer_config.kind != wire::YamlNode::Kind::kNull) {
         return "udsTokenizerConfig: a tokenizer on a Unix socket is not available; leave it out "
-               "to count tokens by the estimate of four bytes each";
+               "to have engines asked for tokens, or use vllm";
       }
       for (size_t i = 0; i < models.size(); ++i) {
         for (size_t j = 0; j < i; ++j) {
@@ -189,25 +305,70 @@ class TokenProducer : public sched::Producer {
       }
       return "";
     }
+    // Of vllm; one without a host where there is none.
+    Result<config::EngineUrl> RenderServer() const {
+      if (!vllm) return config::EngineUrl();
+      auto url = config::ParseEngineUrl(vllm->url);
+      if (!url) return url;
+      if (url->scheme == model::Scheme::kHttps) {
+        return Fail(Code::kInvalidArgument,
+                    "url '" + vllm->url +
+                        "': render servers are spoken to without TLS; write http://HOST:PORT");
+      }
+      return url;
+    }
+    tokens::AskedTokens::Options AskOptions(uint64_t secret) const {
+      const config::EngineUrl server = RenderServer().value_or(config::EngineUrl());
+      return {.is_on = vllm || ask_engines,
+              .host = server.host,
+              .port = server.port,
+              .model_name = model_name,
+              .timeout = vllm ? vllm->timeout : ask_timeout,
+              .cache_bytes = size_t{ask_cache_mib} << 20,
+              .max_asking = max_asking,
+              .secret = secret};
+    }
   };
   using Tokenizers = std::map<std::string, std::shared_ptr<const tokens::PromptTokenizer>,
                               std::less<>>;  // by model; "": of the others
 
   // Entries of the same files share a tokenizer. Errors name entry and file.
   static Result<std::unique_ptr<TokenProducer>> Load(const Params& params);
-  explicit TokenProducer(Tokenizers tokenizers) : tokenizers_(std::move(tokenizers)) {}
+  TokenProducer(Tokenizers tokenizers, tokens::AskedTokens::Options asking)
+      : tokenizers_(std::move(tokenizers)), asked_(std::move(asking)) {}
 
   std::vector<sched::DataKey> Produces() const override { return {sched::DataKey::kTokens}; }
 
-  void Prepare(sched::RequestContext& context, Time) const override {
+  void Prepare(sched::RequestContext& context, Time now) const override {
+    const auto told = std::move(context.tokens.told);
     context.tokens = {};
+    if (told != nullptr) return Take(*told, Outcome::kTold, context);
     const Outcome outcome = Learn(context, &context.tokens);
-    counts_[static_cast<size_t>(outcome)].fetch_add(1, std::memory_order_relaxed);
-    context.tokens.unknown_because = kOutcomes[static_cast<size_t>(outcome)].unknown_because;
-    context.tokens.are_known = context.tokens.unknown_because.empty();
-    context.input_tokens =
-        context.tokens.are_known ? context.tokens.ids.size() : Estimate(context.request);
+    if (!IsOpen(outcome) || !context.wants_token_ids || !asked_.is_asked() ||
+        !tokens::IsQuestion(context.request)) {
+      return Settle(outcome, context);
+    }
+    const auto key = tokens::KeyOf(context.request, asked_.options().secret);
+    if (const auto known = asked_.told().Find(key, now)) {
+      return Take(*known, Outcome::kToldBefore, context);
+    }
+    context.tokens.can_be_asked = true;
+    context.tokens.unknown_because = NamesOf(outcome).unknown_because;
+    context.input_tokens = Estimate(context.request);
   }
+  void GiveUp(sched::RequestContext& context, tokens::AskResult why) const override {
+    context.tokens.can_be_asked = false;
+    if (why != tokens::AskResult::kNotOfUse) return Settle(OutcomeOf(why), context);
+    // As it was without asking.
+    const auto* const known = std::ranges::find(kOutcomes, context.tokens.unknown_because,
+                                                &OutcomeNames::unknown_because);
+    Settle(static_cast<Outcome>(known - kOutcomes.begin()), context);
+  }
+  sched::AsksForTokens* asks_for_tokens() override {
+    return asked_.options().is_on ? this : nullptr;
+  }
+  tokens::AskedTokens& asked() override { return asked_; }
+  void OnTick(Time now) override { asked_.servers().OnTick(now); }
   std::vector<sched::PluginStat> Stats() const override {
     std::vector<sched::PluginStat> stats;
     for (size_t i = 0; i < kOutcomes.size(); ++i) {
@@ -215,6 +376,7 @@ class TokenProducer : public sched::Producer {
                        static_cast<double>(counts_[i].load(std::memory_order_relaxed)),
                        kOutcomes[i].label});
     }
+    if (asked_.is_asked()) AddAskedStats(&stats);
     if (tokenizers_.empty()) return stats;
     tokens::TokenCache::Stats sum;
     for (const tokens::PromptTokenizer* tokenizer : Distinct()) {
@@ -238,10 +400,55 @@ class TokenProducer : public sched::Producer {
   uint64_t MaxBytes() const override {
     uint64_t bytes = 0;
     for (const tokens::PromptTokenizer* tokenizer : Distinct()) bytes += tokenizer->cache_bytes();
+    if (asked_.is_asked()) {
+      bytes += asked_.options().cache_bytes + tokens::AskedTokens::kMaxAnswerBytes;
+    }
     return bytes;
   }
 
  private:
+  static const OutcomeNames& NamesOf(Outcome outcome) {
+    return kOutcomes[static_cast<size_t>(outcome)];
+  }
+  // Counts it, and leaves the context as it has to be.
+  void Settle(Outcome outcome, sched::RequestContext& context) const {
+    counts_[static_cast<size_t>(outcome)].fetch_add(1, std::memory_order_relaxed);
+    context.tokens.unknown_because = NamesOf(outcome).unknown_because;
+    context.tokens.are_known = context.tokens.unknown_because.empty();
+    context.input_tokens =
+        context.tokens.are_known ? context.tokens.ids.size() : Estimate(context.request);
+  }
+  // Tokens of the one prompt that was asked for.
+  void Take(const std::vector<uint32_t>& ids, Outcome outcome,
+            sched::RequestContext& context) const {
+    context.tokens.ids = ids;
+    context.tokens.sequence_ends.push_back(static_cast<uint32_t>(ids.size()));
+    Settle(outcome, context);
+  }
+  void AddAskedStats(std::vector<sched::PluginStat>* stats) const {
+    const tokens::AskedTokens::Counts& counts = asked_.counts();
+    const tokens::ToldTokens::Stats told = asked_.told().stats();
+    const tokens::TokenServers::Counts servers = asked_.servers().counts();
+    const auto value = [](const auto& count) {
+      return static_cast<double>(count.load(std::memory_order_relaxed));
+    };
+    stats->insert(stats->end(),
+                  {
+                      {"token_questions_total", value(counts.sent[0]), "render"},
+                      {"token_questions_total", value(counts.sent[1]), "tokenize"},
+                      {"token_questions_abandoned_total", value(counts.abandoned)},
+                      {"token_question_seconds_total", value(counts.micros) * 1e-6},
+                      {"token_questions", static_cast<double>(asked_.asking())},
+                      {"token_servers", static_cast<double>(servers.render), "render"},
+                      {"token_servers", static_cast<double>(servers.tokenize), "tokenize"},
+                      {"token_servers", static_cast<double>(servers.none), "no_route"},
+                      {"token_servers", static_cast<double>(servers.resting), "resting"},
+                      {"token_told_entries", static_cast<double>(told.entries)},
+                      {"token_told_bytes", static_cast<double>(told.bytes)},
+                      {"token_told_evictions_total", static_cast<double>(told.evicted)},
+                  });
+  }
+
   Outcome Learn(const sched::RequestContext& context, PromptTokens* tokens) const {
     const model::Request& request = context.request;
     const model::PromptSource& source = request.source;
@@ -299,11 +506,13 @@ class TokenProducer : public sched::Producer {
   }
 
   const Tokenizers tokenizers_;
-  mutable std::array<std::atomic<uint64_t>, kOutcomes.size()> counts_{};
+  mutable tokens::AskedTokens asked_;
+  mutable std::array<std::atomic<uint64_t>, kOutcomeCount> counts_{};
 };
 
 Result<std::unique_ptr<TokenProducer>> TokenProducer::Load(const Params& params) {
   std::random_device entropy;
+  const auto secret = [&] { return uint64_t{entropy()} << 32 | entropy(); };
   Tokenizers all;
   for (size_t i = 0; i < params.models.size(); ++i) {
     const ModelParams& model = params.models[i];
@@ -320,14 +529,14 @@ Result<std::unique_ptr<TokenProducer>> TokenProducer::Load(const Params& params)
                                                  .chat_template = model.chat_template,
                                                  .chat_template_kwargs = model.chat_template_kwargs,
                                                  .cache_bytes = size_t{params.cache_mib} << 20,
-                                                 .secret = uint64_t{entropy()} << 32 | entropy()});
+                                                 .secret = secret()});
     if (!loaded) {
       return Fail(loaded.error().code,
                   "models[" + std::to_string(i) + "]: " + loaded.error().message);
     }
     into = *std::move(loaded);
   }
-  return std::make_unique<TokenProducer>(std::move(all));
+  return std::make_unique<TokenProducer>(std::move(all), params.AskOptions(secret()));
 }
 
 }  // namespace
@@ -337,8 +546,10 @@ sched::PluginType TokenProducerType() {
   type.type = "token-producer";
   type.kind = sched::Kind::kProducer;
   type.text =
-      "Finds out the token ids of a prompt, where the client sends them or the model's tokenizer "
-      "is at hand; else their number, by the estimate of four bytes each.";
+      "Finds out the token ids of a prompt, where the client sends them, the model's tokenizer is "
+      "at hand or, for engines that tell what they hold, an engine or a render server can be "
+      "asked; "
+      "else their number, by the estimate of four bytes each.";
   type.parameters = [] { return config::Fields<TokenProducer::Params>(); };
   type.make = [](const wire::YamlNode& node, std::string_view path,
                  config::Diagnostics* diagnostics) -> std::unique_ptr<sched::Plugin> {

@@ -13,6 +13,7 @@
 #include "kvcache/publisher.h"
 #include "plugins/testing.h"
 #include "sched/config_loader.h"
+#include "tokens/asked_tokens.h"
 
 namespace penstock::plugins {
 namespace {
@@ -289,11 +290,130 @@ TEST_F(TokenProducerWithModels, AnthropicMessagesAreEstimated) {
 }
 
 TEST(TokenProducer, SaysWhichBackEndsAreMissing) {
-  EXPECT_THAT(ErrorsOf("token-producer", "{modelName: m, vllm: {url: 'http://localhost:8000'}}"),
-              ElementsAre(HasSubstr("render back end is not available yet")));
   EXPECT_THAT(ErrorsOf("tokenizer", "{udsTokenizerConfig: {socketFile: /tmp/s}}"),
               ElementsAre(HasSubstr("Unix socket")));
   EXPECT_THAT(Made<sched::Producer>("tokenizer", "{modelName: m}")->type(), "token-producer");
+  EXPECT_THAT(ErrorsOf("token-producer", "{vllm: {url: 'https://render:8000'}}"),
+              ElementsAre(HasSubstr("without TLS; write http://HOST:PORT")));
+  EXPECT_THAT(ErrorsOf("token-producer", "{vllm: {url: 'render:8000'}}"),
+              ElementsAre(HasSubstr("vllm: 'render:8000'")));
+  EXPECT_THAT(ErrorsOf("token-producer", "{vllm: {timeout: 0s}}"),
+              ElementsAre(HasSubstr("vllm: timeout must be 1ms at least")));
+  EXPECT_THAT(ErrorsOf("token-producer", "{askTimeout: 0s}"),
+              ElementsAre(HasSubstr("askTimeout: must be 1ms at least")));
+}
+
+// A chat whose tokens somebody may be asked for.
+sched::RequestContext Chat(const std::vector<model::PromptPart>& parts) {
+  sched::RequestContext context;
+  context.request.api = model::Api::kChatCompletions;
+  context.request.prompt = parts;
+  context.request.source.messages = "[]";
+  context.request.target_model = "llama";
+  return context;
+}
+
+std::map<std::string, double> CountsOf(const sched::Plugin& plugin) {
+  std::map<std::string, double> counts;
+  for (const sched::PluginStat& stat : plugin.Stats()) {
+    counts[std::string(stat.metric) + " " + std::string(stat.label)] = stat.value;
+  }
+  return counts;
+}
+
+TEST(TokenProducer, SettingsOfWhoIsAsked) {
+  Made<sched::Producer> server("token-producer",
+                               "{modelName: m, vllm: {timeout: 2s, mmTimeout: 10s}}");
+  const auto& options = server->asks_for_tokens()->asked().options();
+  EXPECT_EQ(options.host, "localhost");
+  EXPECT_EQ(options.port, 8000);
+  EXPECT_EQ(options.model_name, "m");
+  EXPECT_EQ(options.timeout, seconds(2));
+  Made<sched::Producer> engines("token-producer");
+  EXPECT_EQ(engines->asks_for_tokens()->asked().options().host, "");
+  EXPECT_EQ(engines->asks_for_tokens()->asked().options().timeout, milliseconds(250));
+  Made<sched::Producer> nobody("token-producer", "{askEngines: false}");
+  EXPECT_EQ(nobody->asks_for_tokens(), nullptr);
+  Made<sched::Producer> both("token-producer", "{askEngines: false, vllm: {}}");
+  EXPECT_NE(both->asks_for_tokens(), nullptr);
+}
+
+TEST(TokenProducer, LeavesNothingOpenWhereNobodyAsks) {
+  Made<sched::Producer> producer("token-producer");
+  const std::vector<model::PromptPart> parts = {{"abcdefgh", true}};
+  auto context = Chat(parts);
+  producer->Prepare(context, Time());
+  EXPECT_FALSE(context.tokens.can_be_asked);
+  EXPECT_EQ(CountsOf(*producer)["token_prompts_total no_tokenizer"], 1);
+  EXPECT_EQ(producer->MaxBytes(), 0u);
+}
+
+TEST(TokenProducer, LeavesOpenWhatOthersMayKnow) {
+  Made<sched::Producer> producer("token-producer");
+  sched::AsksForTokens& asks = *producer->asks_for_tokens();
+  asks.asked().SetAsked();
+  EXPECT_EQ(producer->MaxBytes(), (64u << 20) + tokens::AskedTokens::kMaxAnswerBytes);
+  const std::vector<model::PromptPart> parts = {{"abcdefgh", true}};
+  auto context = Chat(parts);
+  producer->Prepare(context, Time());
+  EXPECT_TRUE(context.tokens.can_be_asked);
+  EXPECT_FALSE(context.tokens.are_known);
+  EXPECT_EQ(context.input_tokens, 2u);
+  EXPECT_EQ(CountsOf(*producer)["token_prompts_total no_tokenizer"], 0) << "not settled yet";
+
+  auto useless = context;
+  asks.GiveUp(useless, tokens::AskResult::kNotOfUse);
+  EXPECT_FALSE(useless.tokens.can_be_asked);
+  EXPECT_EQ(useless.tokens.unknown_because, "there is no tokenizer for the model");
+  EXPECT_EQ(CountsOf(*producer)["token_prompts_total no_tokenizer"], 1);
+
+  auto late = context;
+  asks.GiveUp(late, tokens::AskResult::kTimeout);
+  EXPECT_THAT(std::string(late.tokens.unknown_because), HasSubstr("in time"));
+  EXPECT_EQ(late.input_tokens, 2u);
+  EXPECT_EQ(CountsOf(*producer)["token_prompts_total ask_timeout"], 1);
+
+  const auto ids =
+      std::make_shared<const std::vector<uint32_t>>(std::vector<uint32_t>{5, 6, 7, 8, 9});
+  context.tokens.told = ids;
+  producer->Prepare(context, Time());
+  EXPECT_TRUE(context.tokens.are_known);
+  EXPECT_FALSE(context.tokens.can_be_asked);
+  EXPECT_EQ(context.tokens.ids, *ids);
+  EXPECT_THAT(context.tokens.sequence_ends, ElementsAre(5));
+  EXPECT_EQ(context.input_tokens, 5u);
+  EXPECT_EQ(CountsOf(*producer)["token_prompts_total told"], 1);
+
+  // Kept by whoever asked; the next one finds it.
+  asks.asked().told().Store(tokens::KeyOf(context.request, asks.asked().options().secret), ids,
+                            Time());
+  auto again = Chat(parts);
+  producer->Prepare(again, Time());
+  EXPECT_EQ(again.tokens.ids, *ids);
+  EXPECT_EQ(CountsOf(*producer)["token_prompts_total told_before"], 1);
+  auto other = Chat(parts);
+  other.request.target_model = "adapter";
+  producer->Prepare(other, Time());
+  EXPECT_TRUE(other.tokens.can_be_asked);
+}
+
+TEST(TokenProducer, EveryReasonHasAnOutcomeOfItsOwn) {
+  using tokens::AskResult;
+  Made<sched::Producer> producer("token-producer");
+  const sched::AsksForTokens& asks = *producer->asks_for_tokens();
+  std::set<std::string_view> reasons;
+  const auto all = {AskResult::kBusy,    AskResult::kNobody,  AskResult::kResting,
+                    AskResult::kNoRoute, AskResult::kTimeout, AskResult::kUnreached,
+                    AskResult::kFailed,  AskResult::kRefused, AskResult::kBadAnswer,
+                    AskResult::kTooLarge};
+  for (const AskResult result : all) {
+    sched::RequestContext context;
+    context.tokens.can_be_asked = true;
+    asks.GiveUp(context, result);
+    reasons.insert(context.tokens.unknown_because);
+  }
+  EXPECT_EQ(reasons.size(), all.size());
+  EXPECT_FALSE(reasons.contains(""));
 }
 
 }  // namespace
