@@ -55,7 +55,7 @@ Result<std::string> Decompress(std::string_view packed, size_t max_bytes) {
     if (before >= max_bytes) {
       return Fail(Code::kOutOfRange, "has more than " + std::to_string(max_bytes) + " bytes");
     }
-    plain.resize(std::min(max_bytes, before + std::max<size_t>(before, size_t{1} << 20)));
+    plain.resize(std::min(max_bytes, before + std::max<size_t>(before, size_t{1} << 16)));
     ZSTD_outBuffer out{plain.data(), plain.size(), before};
     left = ZSTD_decompressStream(context.get(), &out, &in);
     const bool is_stuck = out.pos == before && in.pos == in.size;

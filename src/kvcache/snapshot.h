@@ -3,7 +3,7 @@
 //
 // THREADS: any; pure. Who reads it trusts nothing: sizes are bounded, and each publisher's blocks
 // are checked again when a holder takes them.
-// COST: 17 bytes per block that nobody shares, before and after compression; see
+// COST: 16 bytes per block that nobody shares, 0.2 us to write and 0.16 us to restore; see
 // docs/performance.md.
 #pragma once
 

@@ -56,7 +56,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     Check(!snapshot.error().message.empty());
   }
   Restore(keys, bytes);
-  // What the bytes would say behind a right checksum.
+  if (size % 16 != 0) return 0;  // compressing takes most of the time
   size_t left_out = 0;
   const auto whole =
       EncodeSnapshot(keys, {.publishers = {{.blocks = std::string(bytes)}}}, 1 << 20, &left_out);

@@ -79,7 +79,9 @@ def test_it_is_written_from_time_to_time(start_engines, start, file):
     becomes(first, name(sim), state="EXACT")
     prompts = ask_for(sim, 10)
     becomes(first, name(sim), gpu=20)
-    eventually(lambda: known(first)["snapshot"]["blocks"] == 20, "it is written")
+    eventually(lambda: known(first)["snapshot"]["blocks"] == 20, "one has all")
+    written = known(first)["snapshot"]["written"]
+    eventually(lambda: known(first)["snapshot"]["written"] > written, "it is written")
     first.process.kill()
     second = start(sim, f"{{file: {file}}}")
     becomes(second, name(sim), state="EXACT", gpu=20, restored=20)
