@@ -10,20 +10,25 @@
 // so that nothing is left in the cores' own caches.
 #include <benchmark/benchmark.h>
 #include <malloc.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <boost/unordered/unordered_flat_map.hpp>
 #include <chrono>
+#include <cstdio>
 #include <cstdlib>
 #include <memory>
 #include <new>
+#include <string>
 #include <thread>
 #include <vector>
 
+#include "core/file.h"
 #include "core/random.h"
 #include "kvcache/holder.h"
 #include "kvcache/prefix_index.h"
+#include "kvcache/snapshot.h"
 #include "workload/line_reader.h"
 
 namespace {
@@ -394,6 +399,67 @@ void BM_Bytes(benchmark::State& state, size_t sharers) {
 }
 BENCHMARK_CAPTURE(BM_Bytes, all_different, 1)->Iterations(1)->Unit(benchmark::kSecond);
 BENCHMARK_CAPTURE(BM_Bytes, shared_by_16, 16)->Iterations(1)->Unit(benchmark::kSecond);
+
+// A router that starts anew: a million blocks of a hundred publishers, all different or each chain
+// held by `sharers`, written to a file and read again. Warm: of the blocks, those that a look-up
+// finds afterwards.
+void BM_Snapshot(benchmark::State& state, size_t sharers) {
+  constexpr size_t kHolders = 100;
+  constexpr size_t kChain = 250;
+  constexpr size_t kBlocks = 1'000'000;
+  const std::string path = "/tmp/penstock-kv-bench." + std::to_string(getpid());
+  for (auto _ : state) {
+    Fleet before(kHolders);
+    std::vector<std::vector<uint64_t>> keys;
+    for (size_t stored = 0; stored < kBlocks; stored += kChain * sharers) {
+      const std::vector<uint32_t> tokens = TokensOf(keys.size(), kChain);
+      const std::vector<uint64_t> hashes = HashesOf(keys.size(), kChain);
+      for (size_t s = 0; s < sharers; ++s) {
+        before.Store((keys.size() * sharers + s) % kHolders, hashes, tokens);
+      }
+      before.keys.Append(tokens, {}, &keys.emplace_back());
+    }
+    double longest = 0;
+    std::string bytes;
+    const double saved = Micros([&] {
+      Snapshot snapshot;
+      for (const auto& holder : before.holders) {
+        SavedPublisher& publisher = snapshot.publishers.emplace_back();
+        longest = std::max(longest, Micros([&] { holder->Save(kNow, &publisher.blocks); }));
+      }
+      size_t left_out = 0;
+      bytes = *EncodeSnapshot(before.keys, snapshot, size_t{1} << 30, &left_out);
+      if (!WriteFile(path, bytes)) state.SkipWithError("the file cannot be written");
+    });
+    Fleet after(kHolders);
+    const double loaded = Micros([&] {
+      const auto text = ReadFile(path, size_t{1} << 30);
+      const auto snapshot = DecodeSnapshot(after.keys, *text, size_t{1} << 30);
+      for (size_t i = 0; i < kHolders; ++i) {
+        if (!after.holders[i]->Restore(snapshot->publishers[i].blocks, kNow)) {
+          state.SkipWithError("a holder refuses its blocks");
+        }
+      }
+    });
+    std::remove(path.c_str());
+    ChainIndex::Reader reader(after.index);
+    std::vector<PrefixHold> holds(kHolders);
+    uint64_t found = 0;
+    for (const std::vector<uint64_t>& chain : keys) {
+      reader.Match(after.name_space, chain, holds);
+      for (const PrefixHold& hold : holds) found += hold.blocks;
+    }
+    state.counters["save_s"] = saved / 1e6;
+    state.counters["longest_publisher_us"] = longest;
+    state.counters["load_s"] = loaded / 1e6;
+    state.counters["bytes_per_block"] = static_cast<double>(bytes.size()) / kBlocks;
+    state.counters["warm"] = static_cast<double>(found) / kBlocks;
+    state.counters["index_growth"] =
+        static_cast<double>(after.index.bytes()) / static_cast<double>(before.index.bytes());
+  }
+}
+BENCHMARK_CAPTURE(BM_Snapshot, all_different, 1)->Iterations(3)->Unit(benchmark::kSecond);
+BENCHMARK_CAPTURE(BM_Snapshot, shared_by_10, 10)->Iterations(3)->Unit(benchmark::kSecond);
 
 // The prompts of a recorded day on 64 engines of 16,384 blocks: each looked up, then stored where
 // most of it is. An id of the trace is 512 tokens.

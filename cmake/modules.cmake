@@ -13,7 +13,7 @@ penstock_module(net DEPS core telemetry LIBS OpenSSL::SSL zmq)
 penstock_module(http DEPS core wire telemetry net)
 penstock_module(grpc DEPS core telemetry net LIBS penstock_proto fmt::fmt nghttp2)
 penstock_module(api DEPS core wire model TEST_LIBS penstock_proto)
-penstock_module(kvcache DEPS core wire model LIBS xxhash)
+penstock_module(kvcache DEPS core wire model LIBS xxhash zstd)
 penstock_module(tokens DEPS core wire model LIBS Boost::json fmt::fmt simdjson::simdjson xxhash pcre2-8 utf8proc
                 sentencepiece TEST_LIBS sentencepiece_train)
 penstock_module(engine DEPS core model config wire LIBS xxhash)

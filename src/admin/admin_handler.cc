@@ -33,6 +33,8 @@ constexpr std::string_view kWhyNoCaches =
     "Nobody listens to KV events: the policy has no plugin that asks for them, such as "
     "precise-prefix-cache-producer.";
 
+constexpr std::string_view kBinary = "application/octet-stream";
+
 // Only what the page itself brings may run, load or connect; nobody may frame it.
 constexpr std::string_view kPagePolicy =
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -101,7 +103,7 @@ std::string_view TypeOf(std::string_view file) {
   if (file.ends_with(".js")) return "text/javascript; charset=utf-8";
   if (file.ends_with(".css")) return "text/css; charset=utf-8";
   if (file.ends_with(".svg")) return "image/svg+xml";
-  return "application/octet-stream";
+  return kBinary;
 }
 
 }  // namespace
@@ -147,6 +149,7 @@ void AdminHandler::Handle(Exchange& exchange) {
   if (path == "/debug/endpoints") return HandleEndpoints(exchange);
   if (path == "/debug/plugins/state") return HandlePluginStates(exchange);
   if (path == "/debug/kv") return HandleCaches(exchange);
+  if (path == "/debug/kv/snapshot") return HandleSnapshot(exchange);
   if (path == "/api/live") return HandleLive(exchange);
   if (HandleFile(exchange)) return;
   RespondError(exchange, 404, "not_found",
@@ -172,6 +175,38 @@ void AdminHandler::HandleMatch(Exchange& exchange) {
     return RespondError(exchange, 400, "bad_body", ok.error().message);
   }
   RespondJson(exchange, 200, std::move(body));
+}
+
+void AdminHandler::HandleSnapshot(Exchange& exchange) {
+  if (shared_.caches.snapshots == nullptr) {
+    return RespondError(exchange, 404, "no_snapshots",
+                        "No snapshots are made here: no plugin has kvSnapshot with a file or a "
+                        "secretFile.");
+  }
+  // The client may go before it is made.
+  struct Asked {
+    Exchange* exchange;
+  };
+  class Listener final : public http::ExchangeListener {
+   public:
+    explicit Listener(std::shared_ptr<Asked> asked) : asked_(std::move(asked)) {}
+    ~Listener() override { asked_->exchange = nullptr; }
+
+   private:
+    const std::shared_ptr<Asked> asked_;
+  };
+  const auto asked = std::make_shared<Asked>(&exchange);
+  const auto answer = [asked, &loop = exchange.loop()](SnapshotMaker::Bytes bytes) {
+    loop.Post([asked, bytes = std::move(bytes)] {
+      if (asked->exchange == nullptr) return;
+      if (bytes != nullptr) return Respond(*asked->exchange, 200, kBinary, *bytes);
+      RespondError(*asked->exchange, 503, "no_snapshot", "None can be made; the log says why.");
+    });
+  };
+  if (!shared_.caches.snapshots->Make(answer)) {
+    return RespondError(exchange, 503, "overloaded", "Too many wait for a snapshot; ask later.");
+  }
+  exchange.SetListener(std::make_unique<Listener>(asked));
 }
 
 void AdminHandler::HandleReady(Exchange& exchange) {

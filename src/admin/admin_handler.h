@@ -8,6 +8,7 @@
 //   GET /debug/endpoints             what is known of every engine
 //   GET /debug/plugins/state         what the plugins hold, as llm-d tells it
 //   GET /debug/kv?endpoint=NAME      who tells of KV caches, how well, and what the index holds
+//   GET /debug/kv/snapshot           what is known of KV caches, for another router that starts
 //   POST /debug/kv/match             which endpoints hold the blocks of {"token_ids": [...]}
 //   GET /api/live                    what the live page polls
 //   GET /                            the live page and its files (console/)
@@ -56,6 +57,7 @@ class AdminHandler : public http::Handler {
   void HandlePluginStates(http::Exchange& exchange);
   void HandleCaches(http::Exchange& exchange);
   void HandleMatch(http::Exchange& exchange);
+  void HandleSnapshot(http::Exchange& exchange);
   void HandleLive(http::Exchange& exchange);
   // False when no file of the console has that path.
   bool HandleFile(http::Exchange& exchange);

@@ -118,6 +118,8 @@ TEST_F(AdminTest, SaysWhenNobodyListensToKvEvents) {
               HasSubstr("precise-prefix-cache-producer"));
   EXPECT_EQ(Ask("/debug/kv/match", "POST").status, 404);
   EXPECT_EQ(Ask("/debug/kv/match").status, 405);
+  EXPECT_THAT(Text(AskJson("/debug/kv/snapshot", 404).at("error").at("message")),
+              HasSubstr("kvSnapshot"));
   EXPECT_TRUE(AskJson("/api/live").at("caches").is_null());
 }
 

@@ -174,6 +174,7 @@ void WritePublisher(const SourceView& view, const sched::DriftView* drift, JsonW
   }
   json->Field("connections", view.connections)
       .Field("refused", view.refused)
+      .Field("restored", view.restored)
       .Field("events", view.events)
       .Field("bytes", view.bytes)
       .Field("repeated", view.repeated)
@@ -209,6 +210,30 @@ void WriteIndex(const kvcache::ChainIndex& index, JsonWriter* json) {
       .Field("splits", index.splits())
       .Field("rebuilds", index.rebuilds())
       .Field("garbage_waits", index.garbage_waits());
+  json->EndObject();
+}
+
+void WriteSnapshot(const HeardCaches& heard, JsonWriter* json) {
+  json->Key("snapshot");
+  if (heard.snapshots == nullptr) {
+    json->Null();
+    return;
+  }
+  const SnapshotStats stats = heard.snapshots->stats();
+  const events::RestoreCounts restored = heard.ingest->restored();
+  json->BeginObject()
+      .Field("file", heard.knows->kv_events().snapshot.file)
+      .Field("written", stats.written)
+      .Field("served", stats.served)
+      .Field("bytes", stats.bytes)
+      .Field("publishers", stats.publishers)
+      .Field("blocks", stats.blocks)
+      .Field("left_out", stats.left_out)
+      .Field("seconds", Rounded(stats.seconds));
+  WriteIfKnown("age_s", stats.age_s, json);
+  json->Field("restored_publishers", restored.publishers).Field("restored_blocks", restored.blocks);
+  const auto failures = SnapshotFailures(stats, restored);
+  WriteNonZero("failures", failures, json);
   json->EndObject();
 }
 
@@ -274,6 +299,16 @@ Result<Prompt> ReadPrompt(std::string_view body) {
 
 }  // namespace
 
+std::array<std::pair<std::string_view, uint64_t>, kSnapshotFailures> SnapshotFailures(
+    const SnapshotStats& stats, const events::RestoreCounts& restored) {
+  return {{{"unreadable", stats.unreadable},
+           {"unreachable", stats.unreachable},
+           {"refused", stats.refused},
+           {"broken", stats.broken},
+           {"broken_publisher", restored.refused},
+           {"unwritable", stats.unwritable}}};
+}
+
 std::string ExplainPublisher(const SourceView& view) {
   switch (view.state) {
     case PublisherState::kGone:
@@ -313,6 +348,7 @@ void WriteCaches(const HeardCaches& heard, std::string_view endpoint, size_t lim
   json->BeginObject();
   WriteSettings(heard, json);
   WriteIndex(heard.knows->caches().index(), json);
+  WriteSnapshot(heard, json);
   json->Field("unknown_topics", heard.ingest->unknown_topics())
       .Field("malformed_messages", heard.ingest->malformed_messages());
   WriteStates(*views, json);

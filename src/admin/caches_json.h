@@ -4,12 +4,15 @@
 // THREADS: any.
 #pragma once
 
+#include <array>
 #include <compare>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "core/result.h"
@@ -26,11 +29,45 @@ struct UnheardEndpoint {
   auto operator<=>(const UnheardEndpoint&) const = default;
 };
 
+// What became of snapshots of the caches.
+struct SnapshotStats {
+  uint64_t written = 0;                 // to the file
+  uint64_t served = 0;                  // to other routers
+  uint64_t left_out = 0;                // publishers for which there was no room
+  uint64_t bytes = 0;                   // of the last one
+  uint64_t publishers = 0, blocks = 0;  // that it has
+  double seconds = 0;                   // that it took
+  double age_s = -1;                    // since it was taken; below 0: there is none yet
+  // How often one could not be used or made.
+  uint64_t unreadable = 0;   // the file
+  uint64_t unreachable = 0;  // a sibling
+  uint64_t refused = 0;      // another secret, block size or version
+  uint64_t broken = 0;
+  uint64_t unwritable = 0;
+};
+
+// By why one could not be used or made, for counters.
+inline constexpr size_t kSnapshotFailures = 6;
+std::array<std::pair<std::string_view, uint64_t>, kSnapshotFailures> SnapshotFailures(
+    const SnapshotStats& stats, const events::RestoreCounts& restored);
+
+// Makes snapshots. From any thread.
+class SnapshotMaker {
+ public:
+  virtual ~SnapshotMaker() = default;
+  using Bytes = std::shared_ptr<const std::string>;
+  // Hands one to `done`, soon, on a thread of its own; null: none could be made. False: too many
+  // wait already.
+  virtual bool Make(std::move_only_function<void(Bytes)> done) = 0;
+  virtual SnapshotStats stats() const = 0;
+};
+
 // Who knows the caches, and who listens for it. All outlive the admin port.
 struct HeardCaches {
   sched::KnowsCaches* knows = nullptr;  // null: nobody asks for KV events
   const events::Ingest* ingest = nullptr;
   std::function<std::shared_ptr<const std::vector<UnheardEndpoint>>()> unheard;
+  SnapshotMaker* snapshots = nullptr;  // null: none are made
 };
 
 // Why a publisher is in its state and what helps, in a sentence.

@@ -13,6 +13,9 @@ namespace penstock::admin {
 class ToldIngest final : public events::Ingest {
  public:
   void SetEndpoints(std::vector<events::EventSource>) override {}
+  void Restore(Saved given) override { restored_from = std::move(given); }
+  void Save(std::move_only_function<void(Saved)> done) override { done(saved); }
+  events::RestoreCounts restored() const override { return restore_counts; }
   std::shared_ptr<const std::vector<events::SourceView>> Views() const override {
     return std::make_shared<std::vector<events::SourceView>>(views);
   }
@@ -34,6 +37,22 @@ class ToldIngest final : public events::Ingest {
     return views.back();
   }
   std::vector<events::SourceView> views;
+  Saved saved;          // what Save gives
+  Saved restored_from;  // what Restore was given
+  events::RestoreCounts restore_counts;
+};
+
+class ToldSnapshots final : public SnapshotMaker {
+ public:
+  bool Make(std::move_only_function<void(Bytes)> done) override {
+    if (is_full) return false;
+    done(bytes);
+    return true;
+  }
+  SnapshotStats stats() const override { return told; }
+  bool is_full = false;
+  Bytes bytes;
+  SnapshotStats told;
 };
 
 class ToldCaches final : public sched::KnowsCaches {

@@ -115,6 +115,11 @@ Result<std::unique_ptr<KvEvents>> KvEvents::Start(sched::KnowsCaches& knows,
   auto ingest = events::Ingest::Start(knows.caches(), std::move(options));
   if (!ingest) return Fail(ingest.error().code, "KV events: " + ingest.error().message);
   out->ingest_ = std::move(*ingest);
+  if (settings.snapshot.is_on()) {
+    auto snapshots = KvSnapshots::Start(knows.caches(), *out->ingest_, settings.snapshot);
+    if (!snapshots) return std::unexpected(std::move(snapshots.error()));
+    out->snapshots_ = std::move(*snapshots);
+  }
   out->Follow();
   return out;
 }
@@ -141,7 +146,7 @@ void KvEvents::Follow() {
 }
 
 admin::HeardCaches KvEvents::heard() const {
-  return {&knows_, ingest_.get(), [this] { return unheard_.Get(); }};
+  return {&knows_, ingest_.get(), [this] { return unheard_.Get(); }, snapshots_.get()};
 }
 
 std::string KvEvents::Describe() const {
@@ -160,6 +165,7 @@ std::string KvEvents::Describe() const {
                ? ", without history"
                : fmt::format(", and asked for history at {}", settings.replay_port);
   }
+  if (snapshots_ != nullptr) out += "; " + snapshots_->Describe();
   return out;
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "admin/caches_json.h"
+#include "app/kv_snapshots.h"
 #include "core/result.h"
 #include "core/snapshot.h"
 #include "director/fleet.h"
@@ -31,7 +32,8 @@ KvSources KvSourcesOf(const model::PoolSnapshot& pool, const sched::KvEventSetti
 // OWNS: the listener. REQUIRES: `knows` and the fleet outlive it.
 class KvEvents {
  public:
-  // Errors: a label selector that is none, an address that cannot be bound.
+  // Errors: a label selector that is none, an address that cannot be bound, a secret of snapshots
+  // that cannot be kept.
   static Result<std::unique_ptr<KvEvents>> Start(sched::KnowsCaches& knows,
                                                  const director::Fleet& fleet);
 
@@ -54,6 +56,7 @@ class KvEvents {
   SnapshotCell<std::vector<admin::UnheardEndpoint>> unheard_{
       std::make_shared<std::vector<admin::UnheardEndpoint>>()};
   std::unique_ptr<events::Ingest> ingest_;
+  std::unique_ptr<KvSnapshots> snapshots_;  // null: none are made
 };
 
 }  // namespace penstock::app

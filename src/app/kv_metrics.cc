@@ -85,7 +85,23 @@ KvMetrics::KvMetrics(telemetry::Registry& r, const admin::HeardCaches& heard)
           r.AddGauge("penstock_kv_cache_index_slots", "Endpoints that have a place in the index.")),
       index_waits_(r.AddFollowedCounter(
           "penstock_kv_cache_index_garbage_waits_total",
-          "How often a writer waited for a reader, because too much was to be freed.")) {
+          "How often a writer waited for a reader, because too much was to be freed.")),
+      snapshot_(r.AddGaugeFamily("penstock_kv_snapshot",
+                                 "The last snapshot of the caches: its bytes, blocks and "
+                                 "publishers, the seconds that it took, and since then.",
+                                 {"what"})),
+      snapshots_(r.AddFollowedCounterFamily("penstock_kv_snapshots_total",
+                                            "Snapshots written to the file, or served to other "
+                                            "routers.",
+                                            {"to"})),
+      snapshot_failures_(r.AddFollowedCounterFamily(
+          "penstock_kv_snapshot_failures_total",
+          "Snapshots, or publishers in them, that could not be used or made.", {"reason"})),
+      restored_publishers_(
+          r.AddFollowedCounter("penstock_kv_snapshot_restored_publishers_total",
+                               "Endpoints whose blocks were taken over from a snapshot.")),
+      restored_blocks_(r.AddFollowedCounter("penstock_kv_snapshot_restored_blocks_total",
+                                            "Blocks that were taken over from a snapshot.")) {
   AddCount(r, "penstock_kv_events_total", "KV events in those batches.",
            [](const SourceView& v) { return v.events; });
   AddCount(r, "penstock_kv_events_bytes_total", "Bytes of those batches.",
@@ -146,6 +162,7 @@ void KvMetrics::Refresh() {
   unknown_topics_.Follow(static_cast<double>(heard_.ingest->unknown_topics()));
   malformed_.Follow(static_cast<double>(heard_.ingest->malformed_messages()));
   RefreshIndex();
+  RefreshSnapshots();
 }
 
 void KvMetrics::RefreshSource(const SourceView& view, Shown* shown) {
@@ -191,6 +208,25 @@ void KvMetrics::RefreshIndex() {
   index_segments_.Set(static_cast<double>(index.segments()));
   index_slots_.Set(static_cast<double>(index.slots()));
   index_waits_.Follow(static_cast<double>(index.garbage_waits()));
+}
+
+void KvMetrics::RefreshSnapshots() {
+  if (heard_.snapshots == nullptr) return;
+  const admin::SnapshotStats stats = heard_.snapshots->stats();
+  const events::RestoreCounts restored = heard_.ingest->restored();
+  restored_publishers_.Follow(static_cast<double>(restored.publishers));
+  restored_blocks_.Follow(static_cast<double>(restored.blocks));
+  snapshots_.With({"file"}).Follow(static_cast<double>(stats.written));
+  snapshots_.With({"router"}).Follow(static_cast<double>(stats.served));
+  for (const auto& [why, count] : admin::SnapshotFailures(stats, restored)) {
+    if (count > 0) snapshot_failures_.With({why}).Follow(static_cast<double>(count));
+  }
+  if (stats.age_s < 0) return;
+  snapshot_.With({"bytes"}).Set(static_cast<double>(stats.bytes));
+  snapshot_.With({"blocks"}).Set(static_cast<double>(stats.blocks));
+  snapshot_.With({"publishers"}).Set(static_cast<double>(stats.publishers));
+  snapshot_.With({"seconds"}).Set(stats.seconds);
+  snapshot_.With({"age_seconds"}).Set(stats.age_s);
 }
 
 void KvMetrics::RemoveSource(const std::string& name, const Shown& shown) {

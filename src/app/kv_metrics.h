@@ -44,6 +44,7 @@ class KvMetrics {
                 uint64_t (*count)(const events::SourceView&));
   void RefreshSource(const events::SourceView& view, Shown* shown) REQUIRES_LOCK(mutex_);
   void RefreshIndex();
+  void RefreshSnapshots();
   void RemoveSource(const std::string& name, const Shown& shown);
 
   const admin::HeardCaches& heard_;
@@ -68,6 +69,11 @@ class KvMetrics {
   telemetry::Gauge& index_segments_;
   telemetry::Gauge& index_slots_;
   telemetry::FollowedCounter& index_waits_;
+  telemetry::Family<telemetry::Gauge>& snapshot_;
+  telemetry::Family<telemetry::FollowedCounter>& snapshots_;
+  telemetry::Family<telemetry::FollowedCounter>& snapshot_failures_;
+  telemetry::FollowedCounter& restored_publishers_;
+  telemetry::FollowedCounter& restored_blocks_;
 
   Mutex mutex_;  // collections meet when two ask at once
   std::map<std::string, Shown> shown_ GUARDED_BY(mutex_);

@@ -52,6 +52,28 @@ TEST_F(KvMetricsTest, TellOfEveryPublisher) {
   EXPECT_THAT(text, Not(HasSubstr("reason=\"malformed\""))) << "only what happened";
 }
 
+TEST_F(KvMetricsTest, TellOfSnapshots) {
+  EXPECT_THAT(registry.Expose(), Not(HasSubstr("penstock_kv_snapshots_total{")));
+  admin::ToldSnapshots snapshots;
+  snapshots.told = {.written = 3, .served = 4, .bytes = 500, .age_s = 2, .refused = 1};
+  heard.snapshots = &snapshots;
+  ingest.restore_counts = {.publishers = 2, .blocks = 70, .refused = 5};
+  const std::string text = registry.Expose();
+  for (const std::string_view line : {
+           "penstock_kv_snapshots_total{to=\"file\"} 3\n",
+           "penstock_kv_snapshots_total{to=\"router\"} 4\n",
+           "penstock_kv_snapshot{what=\"bytes\"} 500\n",
+           "penstock_kv_snapshot{what=\"age_seconds\"} 2\n",
+           "penstock_kv_snapshot_failures_total{reason=\"refused\"} 1\n",
+           "penstock_kv_snapshot_failures_total{reason=\"broken_publisher\"} 5\n",
+           "penstock_kv_snapshot_restored_publishers_total 2\n",
+           "penstock_kv_snapshot_restored_blocks_total 70\n",
+       }) {
+    EXPECT_THAT(text, HasSubstr(std::string(line)));
+  }
+  EXPECT_THAT(text, Not(HasSubstr("reason=\"unreadable\""))) << "only what happened";
+}
+
 TEST_F(KvMetricsTest, ThereIsOneStateOfAnEndpoint) {
   EXPECT_THAT(registry.Expose(), HasSubstr("state=\"EXACT\",reason=\"none\"} 1\n"));
   ingest.views[0].state = PublisherState::kDegraded;

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <functional>
 #include <map>
 #include <thread>
 #include <utility>
@@ -23,7 +24,8 @@ using net::ZmqSocket;
 
 // Of one source before the others have their turn.
 constexpr int kBatchesInARow = 256;
-constexpr size_t kSlice = 4096;  // blocks that a source that left gives back at once
+constexpr size_t kSlice = 4096;                 // blocks that a source that left gives back at once
+constexpr Duration kKeepsSaved = seconds(300);  // what nobody has asked for yet
 
 Time Now() { return std::chrono::steady_clock::now(); }
 
@@ -75,6 +77,30 @@ class Listener final : public Ingest {
     Wake();
   }
 
+  void Restore(Saved saved) override {
+    {
+      MutexLock lock(mutex_);
+      to_restore_ = std::move(saved);
+      has_to_restore_ = true;
+    }
+    Wake();
+  }
+
+  void Save(std::move_only_function<void(Saved)> done) override {
+    {
+      MutexLock lock(mutex_);
+      savers_.push_back(std::move(done));
+    }
+    Wake();
+  }
+
+  RestoreCounts restored() const override {
+    constexpr auto kRelaxed = std::memory_order_relaxed;
+    return {.publishers = restored_publishers_.load(kRelaxed),
+            .blocks = restored_blocks_.load(kRelaxed),
+            .refused = refused_publishers_.load(kRelaxed)};
+  }
+
   void OnDrift(uint32_t slot, bool differs) {
     {
       MutexLock lock(mutex_);
@@ -113,7 +139,7 @@ class Listener final : public Ingest {
     std::vector<epoll_event> ready(256);
     Time next_tick = Now();
     while (!stopping_.load()) {
-      const bool is_pressed = !more_.empty() || !leaving_.empty();
+      const bool is_pressed = !more_.empty() || !leaving_.empty() || !saving_.empty();
       const auto left = std::chrono::ceil<milliseconds>(next_tick - Now()).count();
       const int wait = is_pressed ? 0 : static_cast<int>(std::max<int64_t>(0, left));
       const int count = ::epoll_wait(epoll_, ready.data(), static_cast<int>(ready.size()), wait);
@@ -133,6 +159,7 @@ class Listener final : public Ingest {
         number == 0 ? ReadBound(now) : Read(number, now);
       }
       if (!leaving_.empty() && leaving_.back()->Leave(kSlice)) leaving_.pop_back();
+      SaveNext(now);
       if (now >= next_tick) {
         Tick(now);
         next_tick = now + options_.tick;
@@ -146,6 +173,15 @@ class Listener final : public Ingest {
     bool has_wanted = false;
     {
       MutexLock lock(mutex_);
+      if (std::exchange(has_to_restore_, false)) {
+        kept_.clear();
+        for (kvcache::SavedPublisher& saved : to_restore_) {
+          kept_.insert_or_assign(saved.name, std::move(saved));
+        }
+        to_restore_.clear();
+        kept_until_ = Now() + kKeepsSaved;
+      }
+      if (saving_.empty()) saving_.swap(savers_);
       has_wanted = std::exchange(has_wanted_, false);
       wanted.swap(wanted_);
       drifts.swap(drifts_);
@@ -156,6 +192,39 @@ class Listener final : public Ingest {
         if (source->source().slot == slot) source->publisher().OnDrift(differs);
       }
     }
+  }
+
+  // Of who has asked for all sources: the next of them.
+  void SaveNext(Time now) {
+    if (saving_.empty()) return;
+    const auto next = sources_.upper_bound(last_saved_);
+    if (next != sources_.end()) {
+      last_saved_ = next->first;
+      if (auto saved = next->second->Save(now)) saved_.push_back(std::move(*saved));
+      return;
+    }
+    last_saved_.clear();
+    auto waiting = std::exchange(saving_, {});
+    for (size_t i = 0; i + 1 < waiting.size(); ++i) waiting[i](saved_);
+    waiting.back()(std::exchange(saved_, {}));
+  }
+
+  // What was saved of this one counts once.
+  void RestoreSource(Source& source) {
+    const auto kept = kept_.find(source.source().name);
+    if (kept == kept_.end()) return;
+    const kvcache::SavedPublisher saved = std::move(kept->second);
+    kept_.erase(kept);
+    if (saved.address != source.source().address || saved.events != source.source().events) return;
+    if (Result<> ok = source.Restore(saved, Now()); !ok) {
+      refused_publishers_.fetch_add(1, std::memory_order_relaxed);
+      telemetry::log::Warn(
+          "what a snapshot says of an engine's cache is broken: it is heard as if new",
+          {{"endpoint", source.source().name}, {"error", ok.error().message}});
+      return;
+    }
+    restored_publishers_.fetch_add(1, std::memory_order_relaxed);
+    restored_blocks_.fetch_add(source.View().restored, std::memory_order_relaxed);
   }
 
   void Replace(std::vector<EventSource> wanted) {
@@ -198,6 +267,7 @@ class Listener final : public Ingest {
     auto added =
         std::make_unique<Source>(std::move(source), next_number_++, context_, caches_.index(),
                                  caches_.keys(), *slot, publisher, holder);
+    RestoreSource(*added);
     if (Result<> ok = added->Open(); !ok) {
       telemetry::log::Warn("an engine's KV events cannot be listened to",
                            {{"endpoint", added->source().name}, {"error", ok.error().message}});
@@ -247,6 +317,7 @@ class Listener final : public Ingest {
       more_.push_back(source->number());
     }
     if (bound_ != nullptr) more_.push_back(0);
+    if (now >= kept_until_) kept_.clear();
     MakeViews();
   }
 
@@ -277,9 +348,13 @@ class Listener final : public Ingest {
   std::vector<EventSource> wanted_ GUARDED_BY(mutex_);
   bool has_wanted_ GUARDED_BY(mutex_) = false;
   std::map<uint32_t, bool> drifts_ GUARDED_BY(mutex_);
+  Saved to_restore_ GUARDED_BY(mutex_);
+  bool has_to_restore_ GUARDED_BY(mutex_) = false;
+  std::vector<std::move_only_function<void(Saved)>> savers_ GUARDED_BY(mutex_);
 
   SnapshotCell<std::vector<SourceView>> views_{std::make_shared<std::vector<SourceView>>()};
   std::atomic<uint64_t> unknown_topics_{0}, malformed_{0};
+  std::atomic<uint64_t> restored_publishers_{0}, restored_blocks_{0}, refused_publishers_{0};
   std::atomic<bool> stopping_{false};
 
   // The listener's thread's.
@@ -287,6 +362,11 @@ class Listener final : public Ingest {
   std::map<uint64_t, Source*> by_number_;
   std::map<std::string, uint64_t> by_address_;
   std::vector<std::unique_ptr<Source>> leaving_;
+  std::map<std::string, kvcache::SavedPublisher> kept_;  // of sources that may come yet
+  Time kept_until_{};
+  std::vector<std::move_only_function<void(Saved)>> saving_;  // who waits for saved_
+  Saved saved_;                                               // sources up to last_saved_
+  std::string last_saved_;
   std::vector<uint64_t> more_;  // who has more to read
   std::vector<std::string> frames_;
   uint64_t next_number_ = 1;

@@ -22,6 +22,7 @@
 #include "kvcache/exact_caches.h"
 #include "kvcache/holder.h"
 #include "kvcache/publisher.h"
+#include "kvcache/snapshot.h"
 
 namespace penstock::events {
 
@@ -53,6 +54,7 @@ struct SourceView {
   std::optional<double> lag_s;
   uint64_t connections = 0;  // that were made, one after the other
   uint64_t refused = 0;      // that were not, because who answered is no publisher
+  uint64_t restored = 0;     // blocks that it was begun with, from a snapshot
   uint64_t batches = 0, events = 0, bytes = 0;
   uint64_t gaps = 0, missed = 0, restarts = 0, replays = 0, repeated = 0, broken = 0;
   uint64_t faults[kvcache::kEventFaults] = {};
@@ -61,8 +63,16 @@ struct SourceView {
   kvcache::HolderCounters counters;
 };
 
+// Of what was known before this process began.
+struct RestoreCounts {
+  uint64_t publishers = 0, blocks = 0;  // that were taken over
+  uint64_t refused = 0;                 // publishers whose blocks were broken
+};
+
 class Ingest {
  public:
+  using Saved = std::vector<kvcache::SavedPublisher>;
+
   struct Options {
     std::string bind;          // where engines connect to; "": nowhere
     std::string topic_filter;  // beginning of topics that count there; "": all
@@ -82,6 +92,14 @@ class Ingest {
   // All sources from now on. Those that are new are dialled, those that are gone are forgotten; a
   // slot that somebody else has is somebody else's.
   virtual void SetEndpoints(std::vector<EventSource> sources) = 0;
+
+  // Sources that are dialled from now on, for some minutes, begin with what was saved of them; what
+  // they say of it decides whether it counts.
+  virtual void Restore(Saved saved) = 0;
+  // Saves one source after the other, between others' batches, and hands all to `done` on the
+  // listener's thread. Never, when the listener ends before.
+  virtual void Save(std::move_only_function<void(Saved)> done) = 0;
+  virtual RestoreCounts restored() const = 0;
 
   // As of the last tick. In the order of names.
   virtual std::shared_ptr<const std::vector<SourceView>> Views() const = 0;

@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <functional>
+#include <future>
 #include <map>
 #include <numeric>
 #include <thread>
@@ -205,6 +206,11 @@ class IngestTest : public ::testing::Test {
   bool Holds(uint32_t slot, uint32_t first, uint32_t blocks) {
     return Until([&] { return Held(slot, first, blocks) == blocks; });
   }
+  Ingest::Saved SaveAll() {
+    std::promise<Ingest::Saved> all;
+    ingest->Save([&](Ingest::Saved saved) { all.set_value(std::move(saved)); });
+    return all.get_future().get();
+  }
   Ingest::Options Named() const {
     Ingest::Options options;
     options.model = "m";
@@ -325,6 +331,72 @@ TEST_F(IngestTest, EndpointsComeAndGo) {
   EXPECT_TRUE(Holds(1, 1000, 4));
   ingest->SetEndpoints({});
   EXPECT_TRUE(Until([&] { return caches.index().slots() == 0; }));
+}
+
+TEST_F(IngestTest, AnotherListenerGoesOnFromWhatWasSaved) {
+  Engine first, second;
+  first.Publish(Stored(1000, 3));
+  second.Publish(Stored(2000, 2));
+  const std::vector<EventSource> sources = {first.Describe("a", 0, true),
+                                            second.Describe("b", 1, true)};
+  Start(Named());
+  ingest->SetEndpoints(sources);
+  ASSERT_TRUE(Holds(0, 1000, 3));
+  ASSERT_TRUE(Holds(1, 2000, 2));
+  ASSERT_TRUE(Becomes("a", PublisherState::kExact));
+  ASSERT_TRUE(Becomes("b", PublisherState::kExact));
+  Ingest::Saved saved = SaveAll();
+  ASSERT_EQ(saved.size(), 2u);
+  EXPECT_EQ(saved[0].name, "a");
+  EXPECT_EQ(saved[0].position.sequence, 0u);
+  EXPECT_EQ(saved[0].block_count, 3u);
+  ingest.reset();
+
+  first.Lose(Stored(3000, 1));
+  second.Restart();
+  second.Lose(Stored(4000, 1));
+  saved.push_back({.name = "c", .events = "tcp://10.0.0.9:1"});
+  Start(Named());
+  ingest->Restore(std::move(saved));
+  ingest->SetEndpoints(sources);
+  ASSERT_TRUE(Becomes("a", PublisherState::kExact));
+  EXPECT_TRUE(Holds(0, 1000, 3));
+  EXPECT_TRUE(Holds(0, 3000, 1));
+  EXPECT_EQ(ViewOf("a").restored, 3u);
+  EXPECT_EQ(ViewOf("a").batches, 1u) << "the one that came since";
+  EXPECT_TRUE(Holds(1, 4000, 1)) << "another process";
+  EXPECT_TRUE(Becomes("b", PublisherState::kExact));
+  EXPECT_EQ(Held(1, 2000, 2), 0u);
+  EXPECT_EQ(ingest->restored().publishers, 2u);
+  EXPECT_EQ(ingest->restored().blocks, 5u);
+  EXPECT_EQ(ingest->restored().refused, 0u);
+}
+
+TEST_F(IngestTest, WhatWasSavedOfAnotherPlaceOrIsBrokenIsNotUsed) {
+  Engine engine;
+  engine.Publish(Stored(1000, 3));
+  const EventSource source = engine.Describe("a", 0, true);
+  for (const bool is_broken : {false, true}) {
+    Start(Named());
+    kvcache::SavedPublisher saved{.name = "a", .events = "tcp://10.0.0.9:1", .blocks = "broken"};
+    if (is_broken) saved.events = source.events;
+    ingest->Restore({saved});
+    ingest->SetEndpoints({source});
+    ASSERT_TRUE(Holds(0, 1000, 3));
+    ASSERT_TRUE(Becomes("a", PublisherState::kExact));
+    EXPECT_EQ(ingest->restored().publishers, 0u);
+    EXPECT_EQ(ingest->restored().refused, is_broken ? 1u : 0u);
+    ingest.reset();
+  }
+}
+
+TEST_F(IngestTest, SeveralMaySaveAtOnceAndNothingIsThereToSave) {
+  Start(Named());
+  std::atomic<int> saved{0};
+  for (int i = 0; i < 5; ++i) {
+    ingest->Save([&](Ingest::Saved all) { saved += all.empty() ? 1 : 100; });
+  }
+  EXPECT_TRUE(Until([&] { return saved.load() == 5; }));
 }
 
 TEST_F(IngestTest, MoreThanTheIndexHasSlotsForAreLeftOut) {

@@ -65,6 +65,26 @@ Source::Source(EventSource source, uint64_t number, net::ZmqContext& context,
   holder_.SetCapacity(source_.gpu_blocks);
 }
 
+Result<> Source::Restore(const kvcache::SavedPublisher& saved, Time now) {
+  if (Result<> ok = holder_.Restore(saved.blocks, now); !ok) return ok;
+  publisher_->Restore(saved.position);
+  restored_ = holder_.blocks();
+  return {};
+}
+
+std::optional<kvcache::SavedPublisher> Source::Save(Time now) const {
+  const auto position = publisher_->position();
+  if (!position) return std::nullopt;
+  kvcache::SavedPublisher saved{.name = source_.name,
+                                .address = source_.address,
+                                .events = source_.events,
+                                .position = *position,
+                                .block_count = holder_.blocks(),
+                                .blocks = {}};
+  holder_.Save(now, &saved.blocks);
+  return saved;
+}
+
 Result<> Source::Open() {
   if (source_.events.empty()) return {};
   ZmqSocket::Options options;
@@ -240,6 +260,7 @@ SourceView Source::View() const {
   view.lag_s = lag_s_;
   view.connections = connections_;
   view.refused = refused_;
+  view.restored = restored_;
   const kvcache::Publisher::Counts& counts = publisher_->counts();
   const auto get = [](const std::atomic<uint64_t>& count) {
     return count.load(std::memory_order_relaxed);

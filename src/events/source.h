@@ -32,6 +32,11 @@ class Source final : public kvcache::EventSink {
          const kvcache::ContentKeys& keys, kvcache::ChainIndex::Slot slot,
          const kvcache::Publisher::Options& publisher, kvcache::Holder::Options holder);
 
+  // Begins with what was saved of it. An error says what is wrong with that; it begins with nothing
+  // then. REQUIRES: not open yet.
+  Result<> Restore(const kvcache::SavedPublisher& saved, Time now);
+  // None: nothing has come yet.
+  std::optional<kvcache::SavedPublisher> Save(Time now) const;
   // Begins to dial. An error names the endpoint; nothing is heard then.
   Result<> Open();
   // No more is heard.
@@ -87,6 +92,7 @@ class Source final : public kvcache::EventSink {
   bool is_connected_ = false;
   Duration pause_{0};               // before the socket is opened anew
   std::optional<Time> dial_again_;  // when
+  uint64_t restored_ = 0;
   std::optional<double> lag_s_;
 };
 

@@ -72,8 +72,7 @@ void ChainIndex::Leave(Slot slot) {
   if (!IsCurrent(slot)) return;
   SlotInfo& info = slot_infos_[slot.index];
   info.generation.store(slot.generation + 1, std::memory_order_relaxed);
-  for (auto& group : info.groups) group.store(0, std::memory_order_relaxed);
-  SetBit(grouped_.get(), slot.index, false);
+  ForgetGroups(slot.index);
   SetEngineBlock(slot.index, 0);
   slots_taken_.fetch_sub(1, std::memory_order_relaxed);
 }
@@ -92,10 +91,22 @@ void ChainIndex::SetEngineBlock(uint16_t slot, uint32_t tokens) {
   if (tokens != 0 && known != 0 && std::max(known, tokens) % std::min(known, tokens) != 0) {
     next |= SlotInfo::kIrregular;
   }
-  info.engine_block.store(next, std::memory_order_relaxed);
   const uint32_t unit = next & ~SlotInfo::kIrregular;
-  const bool is_irregular = next != unit;
-  SetBit(rounded_.get(), slot, unit != 0 && (is_irregular || options_.block_tokens % unit != 0));
+  RestoreEngineBlock(slot, {.tokens = unit, .is_irregular = next != unit});
+}
+
+ChainIndex::EngineBlock ChainIndex::engine_block(uint16_t slot) const {
+  const uint32_t word = slot_infos_[slot].engine_block.load(std::memory_order_relaxed);
+  const uint32_t unit = word & ~SlotInfo::kIrregular;
+  return {.tokens = unit, .is_irregular = word != unit};
+}
+
+void ChainIndex::RestoreEngineBlock(uint16_t slot, const EngineBlock& block) {
+  const uint32_t word = block.tokens | (block.is_irregular ? SlotInfo::kIrregular : 0);
+  slot_infos_[slot].engine_block.store(word, std::memory_order_relaxed);
+  const bool is_even =
+      !block.is_irregular && block.tokens != 0 && options_.block_tokens % block.tokens == 0;
+  SetBit(rounded_.get(), slot, block.tokens != 0 && !is_even);
 }
 
 bool ChainIndex::AddGroup(uint16_t slot, const Group& group) {
@@ -108,6 +119,11 @@ bool ChainIndex::AddGroup(uint16_t slot, const Group& group) {
     return true;
   }
   return false;
+}
+
+void ChainIndex::ForgetGroups(uint16_t slot) {
+  for (auto& group : slot_infos_[slot].groups) group.store(0, std::memory_order_relaxed);
+  SetBit(grouped_.get(), slot, false);
 }
 
 // --- memory
@@ -579,16 +595,18 @@ bool ChainIndex::HasKeys(Node* node, uint32_t begin, std::span<const uint64_t> k
   }
 }
 
-void ChainIndex::PathKeys(Node* node, uint32_t position, std::vector<uint64_t>* keys) {
+void ChainIndex::PathKeys(Node* node, uint32_t begin, uint32_t end, std::vector<uint64_t>* keys) {
+  if (begin >= end) return;
   Shard& shard = shards_[node->shard];
   MutexLock lock(shard.mutex);
   const size_t before = keys->size();
-  keys->resize(before + position);
-  node = Locate(node, position);
-  for (uint32_t end = position; end > 0; end = node->start, node = Resolve(node->parent)) {
-    std::copy_n(node->keys.load(std::memory_order_relaxed)->data(), end - node->start,
-                keys->begin() + static_cast<std::ptrdiff_t>(before + node->start));
-    if (node->start == 0) return;
+  keys->resize(before + (end - begin));
+  for (node = Locate(node, end);; node = Resolve(node->parent)) {
+    const uint32_t from = std::max(begin, node->start);
+    std::copy_n(node->keys.load(std::memory_order_relaxed)->data() + (from - node->start),
+                end - from, keys->begin() + static_cast<std::ptrdiff_t>(before + (from - begin)));
+    end = from;
+    if (end <= begin) return;
   }
 }
 

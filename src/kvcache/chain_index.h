@@ -77,6 +77,13 @@ class ChainIndex {
   // Answers for the slot are rounded down to whole blocks of this many tokens; the largest counts
   // when told several. 0 forgets all.
   void SetEngineBlock(uint16_t slot, uint32_t tokens);
+  // What all calls together made of it.
+  struct EngineBlock {
+    uint32_t tokens = 0;        // of the largest
+    bool is_irregular = false;  // some sizes do not divide each other
+  };
+  EngineBlock engine_block(uint16_t slot) const;
+  void RestoreEngineBlock(uint16_t slot, const EngineBlock& block);
 
   // What a group of layers that is not prefix-closed needs, of the slot's model.
   struct Group {
@@ -87,6 +94,7 @@ class ChainIndex {
   static constexpr size_t kMaxGroups = 7;  // beside the main one
   // False when kMaxGroups are known already.
   bool AddGroup(uint16_t slot, const Group& group);
+  void ForgetGroups(uint16_t slot);
 
   // --- writing
 
@@ -138,8 +146,8 @@ class ChainIndex {
   void Pin(Node* node);
   // Whether these are the keys from block `begin` on, on the way to the node.
   bool HasKeys(Node* node, uint32_t begin, std::span<const uint64_t> keys);
-  // Appends the keys of the first `position` blocks on the way to the node.
-  void PathKeys(Node* node, uint32_t position, std::vector<uint64_t>* keys);
+  // Appends the keys of blocks [begin, end) on the way to the node.
+  void PathKeys(Node* node, uint32_t begin, uint32_t end, std::vector<uint64_t>* keys);
   static uint64_t NamespaceOf(const Node* node);
   // The slot is known to hold the first blocks of this prompt: what is doubtful of them is no more.
   void Confirm(uint16_t slot, uint64_t name_space, std::span<const uint64_t> keys);

@@ -20,6 +20,9 @@ namespace penstock::kvcache {
 
 class ContentKeys {
  public:
+  // Of how keys and namespaces are made: those of another one do not meet.
+  static constexpr uint32_t kVersion = 1;
+
   // `secret`: at least 16 random bytes; shorter ones work, and are easier to guess.
   // REQUIRES: block_tokens > 0.
   ContentKeys(std::string_view secret, uint32_t block_tokens);

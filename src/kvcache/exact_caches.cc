@@ -8,13 +8,14 @@
 namespace penstock::kvcache {
 namespace {
 
-// Nobody else can make keys that collide.
+// Nobody else can make keys that collide. A text, so that it can be kept as one.
 std::string RandomSecret() {
+  constexpr std::string_view kDigits = "0123456789abcdef";
   std::random_device entropy;
   std::string secret;
   for (int i = 0; i < 8; ++i) {
-    const uint32_t word = entropy();
-    secret.append(reinterpret_cast<const char*>(&word), sizeof word);
+    uint32_t word = entropy();
+    for (int k = 0; k < 8; ++k, word >>= 4) secret += kDigits[word & 15];
   }
   return secret;
 }
@@ -32,7 +33,8 @@ struct ExactCaches::Scratch {
 };
 
 ExactCaches::ExactCaches(const Options& options)
-    : keys_(options.secret.empty() ? RandomSecret() : options.secret, options.index.block_tokens),
+    : secret_(options.secret.empty() ? RandomSecret() : options.secret),
+      keys_(secret_, options.index.block_tokens),
       index_(options.index) {}
 
 ExactCaches::~ExactCaches() {

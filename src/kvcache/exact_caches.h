@@ -50,6 +50,8 @@ class ExactCaches {
   ChainIndex& index() { return index_; }
   const ChainIndex& index() const { return index_; }
   const ContentKeys& keys() const { return keys_; }
+  // Of the keys: whoever has it can make the same.
+  const std::string& secret() const { return secret_; }
 
   // Of who listens: replaces the table.
   void SetTable(std::shared_ptr<const SlotTable> table) { table_.Store(std::move(table)); }
@@ -82,6 +84,7 @@ class ExactCaches {
   static constexpr size_t kMaxAsking = 256;  // threads at once; others wait
   Scratch& Take() const;
 
+  const std::string secret_;
   const ContentKeys keys_;
   ChainIndex index_;
   SnapshotCell<SlotTable> table_{std::make_shared<SlotTable>()};

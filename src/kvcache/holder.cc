@@ -117,18 +117,17 @@ const Holder::Role* Holder::RoleOf(const KvEvent& event) {
       kind == CacheKind::kOther) {
     return nullptr;
   }
+  const uint32_t before = event.window_tokens == 0 ? 0 : event.window_tokens - 1;
+  const Role role{
+      .group = group, .kind = kind, .window_blocks = (before + index_tokens_ - 1) / index_tokens_};
   if (kind == CacheKind::kFull && !main_group_) {
     main_group_ = group;
-  } else {
-    const uint32_t before = event.window_tokens == 0 ? 0 : event.window_tokens - 1;
-    if (!index_.AddGroup(slot_.index,
-                         {.group = group,
-                          .kind = kind,
-                          .window_blocks = (before + index_tokens_ - 1) / index_tokens_})) {
-      return nullptr;
-    }
+  } else if (!index_.AddGroup(
+                 slot_.index,
+                 {.group = group, .kind = kind, .window_blocks = role.window_blocks})) {
+    return nullptr;
   }
-  return &roles_.emplace_back(Role{.group = group, .kind = kind});
+  return &roles_.emplace_back(role);
 }
 
 uint64_t Holder::NamespaceOf(const KvEvent& event) {
@@ -218,7 +217,7 @@ Holder::Found Holder::FindParent(const Batch& batch, uint64_t name_space, Cursor
   cursor->name_space = ContentKeys::GroupNamespace(NamespaceOf(page), batch.group);
   cursor->hash = hash;
   cursor->has_block = true;
-  index_.PathKeys(page.node, end / index_tokens_, &cursor->path_keys);
+  index_.PathKeys(page.node, 0, end / index_tokens_, &cursor->path_keys);
   return Found::kYes;
 }
 

@@ -16,9 +16,11 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
+#include "core/result.h"
 #include "core/time.h"
 #include "kvcache/chain_index.h"
 #include "kvcache/content_keys.h"
@@ -79,6 +81,13 @@ class Holder {
   // Drops what is doubtful for too long and what is beyond the budget, at most about `max_blocks`
   // of it, each some 100 ns. Returns whether there is more to do. To be called every second or so.
   bool Tend(Time now, size_t max_blocks);
+  // Appends all that it holds, so that another holder can go on from here. Stores that wait for
+  // their parent are left out: to go without them can only under-credit.
+  void Save(Time now, std::string* out) const;
+  // Takes over what was saved, by a holder whose index and keys have the same secret and block
+  // size. An error says what is wrong with the bytes; nothing is held then.
+  // REQUIRES: nothing was applied yet.
+  Result<> Restore(std::string_view saved, Time now);
   // The endpoint is gone. Drops at most about `max_blocks`; true when nothing is left, and the slot
   // was given back.
   bool Leave(size_t max_blocks);
@@ -124,6 +133,7 @@ class Holder {
   struct Role {
     uint16_t group;
     CacheKind kind;
+    uint32_t window_blocks;
   };
   struct Orphan {
     KvEvent event;
@@ -188,6 +198,12 @@ class Holder {
   void EnforceCapacity();
   size_t EnforceBudget(size_t max_blocks);
   void ChargeBytes();
+
+  struct Saver;
+  struct Restorer;
+  void Forget();
+  // The page with the block before the page's first one, or kNone; and which of its blocks it is.
+  uint32_t PageBefore(const Page& page, uint32_t* number) const;
 
   void Park(const KvEvent& event);
   void UnlistOrphan(Orphans::iterator orphan);

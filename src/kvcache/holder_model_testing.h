@@ -80,6 +80,8 @@ class HolderModel {
     is_irregular_ = false;
   }
 
+  void DropParked() { parked_.clear(); }
+
   bool IsLive(uint64_t hash) const {
     const auto it = blocks_.find(hash);
     return it != blocks_.end() &&

@@ -78,7 +78,7 @@ void Holder::DropTier(uint32_t block, Tier tier, Drop how) {
 template <class F>
 void Holder::ForEachPath(ChainIndex::Node* node, uint32_t begin, uint32_t end, F&& visit) {
   scratch_path_.clear();
-  index_.PathKeys(node, end, &scratch_path_);
+  index_.PathKeys(node, 0, end, &scratch_path_);
   uint64_t path = ChainIndex::NamespaceOf(node);
   for (uint32_t k = 0; k < end; ++k) {
     const auto product =

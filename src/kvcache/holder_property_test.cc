@@ -45,14 +45,17 @@ class Publisher {
       StoreSome();
     } else if (dice < 520) {
       AddTierToSome();
-    } else if (dice < 990) {
+    } else if (dice < 985) {
       RemoveSome();
+    } else if (dice < 990) {
+      SaveAndRestore();
     } else if (dice < 997) {
       holder_->Apply({.type = KvEvent::Type::kCleared}, kNow);
       model_.Clear();
     } else {
       holder_.reset();
       model_.Clear();
+      known_.clear();
       Join();
     }
   }
@@ -89,7 +92,22 @@ class Publisher {
     options.model = "m";
     options.max_orphan_bytes = uint64_t{1} << 30;
     holder_ = std::make_unique<Holder>(index_, keys_, *slot, options);
-    known_.clear();
+  }
+
+  // Another holder goes on where this one was.
+  void SaveAndRestore() {
+    std::string saved;
+    holder_->Save(kNow, &saved);
+    const size_t blocks = holder_->blocks();
+    holder_.reset();
+    Join();
+    const auto restored = holder_->Restore(saved, kNow);
+    ASSERT_TRUE(restored) << restored.error().message;
+    EXPECT_EQ(holder_->blocks(), blocks);
+    std::string again;
+    holder_->Save(kNow, &again);
+    EXPECT_EQ(again.size(), saved.size());
+    model_.DropParked();
   }
 
   Tier SomeTier() {

@@ -58,6 +58,21 @@ void Publisher::Ask(uint64_t from, Time now) {
 
 std::optional<uint64_t> Publisher::TakeRequest() { return std::exchange(request_, std::nullopt); }
 
+void Publisher::Restore(const Position& position) {
+  applied_.store(position.sequence, std::memory_order_relaxed);
+  applied_hash_ = position.batch_hash;
+  // What is published from now on has a higher one, or comes from another process.
+  last_live_ = position.sequence;
+  flaw_ = position.flaw;
+  Set(PublisherState::kConnecting, flaw_);
+}
+
+std::optional<Publisher::Position> Publisher::position() const {
+  const auto last = last_sequence();
+  if (!last) return std::nullopt;
+  return Position{.sequence = *last, .batch_hash = applied_hash_, .flaw = flaw_};
+}
+
 void Publisher::OnConnected(Time now) {
   if (state() == PublisherState::kGone) return;
   heard_ = now;

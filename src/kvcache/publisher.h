@@ -84,6 +84,15 @@ class Publisher {
 
   Publisher(const Options& options, EventSink& sink) : options_(options), sink_(sink) {}
 
+  // Goes on from what somebody knew of the same publisher before: its blocks are the sink's
+  // already. Whether it is still the same, and what it said since, its history tells when it is
+  // there. REQUIRES: it has heard nothing yet.
+  struct Position {
+    uint64_t sequence = 0;    // of the last batch that was applied
+    uint64_t batch_hash = 0;  // of its bytes
+    PublisherReason flaw = PublisherReason::kNone;
+  };
+  void Restore(const Position& position);
   void OnConnected(Time now);
   void OnDisconnected(Time now);
   void OnBatch(uint64_t sequence, std::string_view payload, Time now);
@@ -109,6 +118,8 @@ class Publisher {
     const uint64_t last = applied_.load(std::memory_order_relaxed);
     return last == kEndOfReplay ? std::nullopt : std::optional(last);
   }
+  // What Restore needs. None: nothing was applied. Of the lane's thread.
+  std::optional<Position> position() const;
   const Counts& counts() const { return counts_; }
 
  private:

@@ -259,6 +259,15 @@ class ProfileHandler : public virtual Plugin {
   virtual std::optional<Detour> detour() const { return std::nullopt; }
 };
 
+// Where what is known of the caches is kept for the next start, and who else may know it.
+struct KvSnapshotSettings {
+  std::string file;                   // "": nowhere
+  std::vector<std::string> siblings;  // http://HOST:PORT of their admin ports
+  Duration interval = seconds(60);    // between two writes
+  std::string secret_file;            // written at the first start when it is not there; "": none
+  bool is_on() const { return !secret_file.empty(); }
+};
+
 // Where the engines' KV events are to be heard.
 struct KvEventSettings {
   std::string bind;            // where engines connect to, "tcp://*:5557"; "": nowhere
@@ -269,6 +278,7 @@ struct KvEventSettings {
   uint16_t replay_port = 0;    // likewise; 0: they keep no history
   // The ports are tried only on hosts with one endpoint: nobody said that engines publish there.
   bool only_sole = false;
+  KvSnapshotSettings snapshot = {};
 };
 
 // How far an engine's own counts of cached tokens are from what was expected of it.

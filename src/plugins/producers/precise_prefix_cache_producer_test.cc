@@ -556,6 +556,13 @@ TEST(PreciseParameters, SayWhatHasNoMeaningHere) {
 
 TEST(PreciseParameters, RefuseWhatSomebodyWouldRelyOn) {
   const std::pair<std::string_view, std::string_view> cases[] = {
+      {"{kvSnapshot: {siblings: ['http://10.0.0.2:9090']}}",
+       "kvSnapshot: siblings need secretFile"},
+      {"{kvSnapshot: {siblings: ['https://10.0.0.2:9090'], secretFile: s}}",
+       "'https://10.0.0.2:9090' is no admin port of a router; write http://HOST:PORT"},
+      {"{kvSnapshot: {secretFile: /nowhere/secret}}",
+       "kvSnapshot.secretFile: /nowhere/secret: cannot be read"},
+      {"{kvSnapshot: {file: /tmp, secretFile: /dev/null}}", "/dev/null: is not a file"},
       {"{indexerConfig: {kvBlockIndexConfig: {redisConfig: {address: 'redis://a:1'}}}}",
        "redisConfig: routers do not share an index here; leave it out"},
       {"{indexerConfig: {kvBlockIndexConfig: {valkeyConfig: {}}}}", "valkeyConfig"},

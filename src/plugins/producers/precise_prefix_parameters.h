@@ -201,9 +201,36 @@ struct PrecisePrefixParameters {
     }
   };
 
+  // SOURCE: docs/exact-caches.md.
+  struct Snapshot {
+    std::string file, secret_file;
+    std::vector<std::string> siblings;
+    Duration interval = seconds(60);
+    template <class V>
+    void Describe(V& v) {
+      v.Field("file", file,
+              {.text = "File in which what is known of the caches is kept for the next start."});
+      v.Field("siblings", siblings,
+              {.text = "Admin ports of other routers of the same engines, http://HOST:PORT, that "
+                       "are asked at start for what they know."});
+      v.Field("interval", interval,
+              {.text = "Time between two writes of the file; it is written at the end, too.",
+               .min = 1});
+      v.Field("secretFile", secret_file,
+              {.text = "File with at least 16 random bytes, the same for all routers that share "
+                       "snapshots; empty: file with .secret behind it, made at the first start."});
+    }
+    bool is_on() const { return !file.empty() || !siblings.empty() || !secret_file.empty(); }
+    std::string SecretFile() const {
+      return secret_file.empty() && !file.empty() ? file + ".secret" : secret_file;
+    }
+    std::string Problem() const;
+  };
+
   std::optional<TokenProcessor> token_processor;
   Indexer indexer;
   KvEvents kv_events;
+  Snapshot snapshot;
   std::optional<bool> speculative_indexing;
   Duration speculative_ttl = seconds(2);
   TierTimes tier_times;
@@ -216,6 +243,9 @@ struct PrecisePrefixParameters {
     v.Field("tokenProcessorConfig", token_processor, {.text = "The blocks."});
     v.Field("indexerConfig", indexer, {.text = "The index."});
     v.Field("kvEventsConfig", kv_events, {.text = "Where engines are heard."});
+    v.Field(
+        "kvSnapshot", snapshot,
+        {.text = "What is known of the caches, kept for the next start and for other routers."});
     v.Field("speculativeIndexing", speculative_indexing,
             {.text = "Count a prompt as cached where it was sent, until events tell; on unless "
                      "false."});
