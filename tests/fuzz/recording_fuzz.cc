@@ -24,6 +24,7 @@ constexpr std::string_view kPlugins = R"(
   parameters:
     strategy: session_id
     sessionIdConfig: {sources: [{header: x-chat}]}
+- type: precise-prefix-cache-producer
 - type: least-cost-scorer
 - type: no-hit-lru-scorer
 - type: prefix-cache-affinity-filter

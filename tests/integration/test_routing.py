@@ -297,7 +297,7 @@ def test_hits_of_the_prefix_index_are_those_of_the_picked_endpoint(fleet):
     assert gained(f"{ratio}_sum") == 2, "the first is cold, the others are hits from end to end"
     assert gained(f"{size}_sum") == pytest.approx(2 * 2601, abs=2 * 256)
     assert after.labels(f"{ratio}_count") == [
-        {"plugin_name": "approx-prefix-cache-producer", "plugin_type": "approx-prefix-cache-producer"}
+        {"plugin_name": "precise-prefix-cache-producer", "plugin_type": "precise-prefix-cache-producer"}
     ]
 
 
