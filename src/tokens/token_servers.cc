@@ -90,9 +90,10 @@ void TokenServers::OnTick(Time now) {
 TokenServers::Counts TokenServers::counts() const {
   MutexLock lock(mutex_);
   Counts counts;
+  const Time now = now_;
   for (const auto& [address, server] : servers_) {
     const auto has = [&](TokenRoute r) {
-      return server.no_route_until[static_cast<size_t>(r)] <= now_;
+      return server.no_route_until[static_cast<size_t>(r)] <= now;
     };
     if (server.breaker.failures >= kFailures) {
       ++counts.resting;
