@@ -296,7 +296,7 @@ TEST(TokenAsker, IsNotThereWhereNobodyListensToEngines) {
   director::Fleet fleet(2);
   config::Diagnostics diagnostics;
   director::Director director(fleet,
-                              sched::Scheduler::Create(*sched::BuiltinPolicy("least-cost"),
+                              sched::Scheduler::Create(*sched::BuiltinPolicy("weighted"),
                                                        plugins::Builtins(), &diagnostics),
                               director::DirectorOptions{});
   net::Loop loop;
