@@ -28,6 +28,11 @@ size_t MyStripe(size_t stripes) {
 
 uint64_t IdentityOf(std::string_view endpoint) { return std::hash<std::string_view>()(endpoint); }
 
+// Of an answer that is not streamed the first byte comes when all of it is there.
+bool HasFirstToken(const director::DecisionRecord& record) {
+  return record.stream && record.ttft_s >= 0;
+}
+
 // What the operator has to look at. A client's own mistakes (4xx) and departures are none.
 bool IsError(const director::DecisionRecord& record) {
   using director::EndKind;
@@ -100,7 +105,7 @@ void LiveStats::AddToEndpoint(std::vector<Fading>& slots, const director::Decisi
     past.hit_input_tokens += static_cast<double>(record.reported_input_tokens);
     past.hit_cached_tokens += static_cast<double>(record.cached_tokens);
   }
-  if (record.ttft_s >= 0) {
+  if (HasFirstToken(record)) {
     past.ttft_s += record.ttft_s;
     past.ttft_count += 1;
   }
@@ -123,7 +128,7 @@ void LiveStats::OnRequestEnded(const director::DecisionRecord& record, Time now)
     bucket.hit_input_tokens += record.reported_input_tokens;
     bucket.hit_cached_tokens += record.cached_tokens;
   }
-  if (record.ttft_s >= 0) bucket.ttft[TtftBucket(record.ttft_s)] += 1;
+  if (HasFirstToken(record)) bucket.ttft[TtftBucket(record.ttft_s)] += 1;
   AddToEndpoint(stripe.slots, record, now);
 }
 

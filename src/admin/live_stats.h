@@ -30,7 +30,7 @@ struct LivePoint {
   double errors_per_s = 0;
   double input_tokens_per_s = 0;
   double output_tokens_per_s = 0;
-  double ttft_p50_s = -1;
+  double ttft_p50_s = -1;  // of streamed answers: others come as a whole
   double ttft_p90_s = -1;
   double hit_rate = -1;
   double waiting = -1;      // all engines' queues, requests
@@ -44,7 +44,7 @@ struct EndpointPast {
   double requests_per_s = 0;
   double output_tokens_per_s = 0;
   double hit_rate = -1;     // cached / input tokens; -1: no engine said
-  double mean_ttft_s = -1;  // -1: no request
+  double mean_ttft_s = -1;  // of streamed answers; -1: none
 };
 
 class LiveStats {

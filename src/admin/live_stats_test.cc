@@ -17,6 +17,7 @@ director::DecisionRecord Request(double ttft_s, uint64_t input, uint64_t cached,
   record.end = director::EndKind::kComplete;
   record.status = 200;
   record.ttft_s = ttft_s;
+  record.stream = true;
   record.usage_known = record.cached_known = true;
   record.reported_input_tokens = input;
   record.cached_tokens = cached;
@@ -59,6 +60,19 @@ TEST(LiveStats, ASecondCountsWhatEndedInIt) {
   EXPECT_DOUBLE_EQ(series[0].requests_per_s, 0);
   EXPECT_DOUBLE_EQ(series[0].hit_rate, -1);
   EXPECT_DOUBLE_EQ(series[0].ttft_p50_s, -1);
+}
+
+TEST(LiveStats, AnAnswerInOnePieceHasNoFirstToken) {
+  Pool pool({"a"});
+  LiveStats stats(8);
+  director::DecisionRecord whole = Request(9, 10, 9, 6);
+  whole.stream = false;
+  for (int i = 0; i < 10; ++i) stats.OnRequestEnded(whole, At(1));
+  EXPECT_DOUBLE_EQ(stats.Series(At(2), 1, 1, 1).back().ttft_p90_s, -1);
+  EXPECT_DOUBLE_EQ(stats.Endpoints(pool.snapshot(), At(2)).at(0).mean_ttft_s, -1);
+  stats.OnRequestEnded(Request(0.2, 10, 9, 6), At(1));
+  EXPECT_LT(stats.Series(At(2), 1, 1, 1).back().ttft_p90_s, 0.2 * 1.42);
+  EXPECT_NEAR(stats.Endpoints(pool.snapshot(), At(2)).at(0).mean_ttft_s, 0.2, 1e-9);
 }
 
 TEST(LiveStats, QuantilesAreWithinABucketOfTheTruth) {
