@@ -228,7 +228,7 @@ def test_a_recording_holds_what_was_known_of_caches(start_engines, start_gateway
     other = tmp_path / "other.rec"
     other.write_text(re.sub(r',"told":\[\{.*?\}\]', "", lines))
     verdict = verify(other)
-    assert verdict.returncode == 1 and "request 1 went to" in verdict.stdout, verdict.stdout
+    assert verdict.returncode == 1 and "are others now" in verdict.stdout, verdict.stdout
 
 
 def test_an_engine_that_comes_back_holds_nothing(start_engines, start_sim, start_exact):

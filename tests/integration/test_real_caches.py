@@ -147,6 +147,40 @@ def test_second_turn_goes_to_the_engine_that_holds_the_first(gateway, client, vl
         assert predicted == answer.usage.prompt_tokens_details.cached_tokens > 0
 
 
+def test_the_default_policy_asks_vllm_for_tokens(vllm, gateway, tmp_path):
+    """No tokenizer, no policy named: caches are known all the same, and what is predicted is what vLLM reports."""
+    engines = [
+        f"http://127.0.0.1:{port},kvEventsPort={vllm.events[i]},kvReplayPort={vllm.replays[i]}"
+        for i, port in enumerate(vllm.ports)
+    ]
+    unaided = Gateway(tmp_path, engines)
+    known = 0
+    try:
+        unaided.wait_healthy(*(("127.0.0.1", port) for port in vllm.ports))
+        eventually(lambda: [p["state"] for p in publishers(unaided)] == ["EXACT"] * 2, "both engines are exact")
+        with openai.OpenAI(base_url=unaided.url + "/v1", api_key="unused", max_retries=0) as client:
+            for i in range(8):
+                messages = [{"role": "user", "content": f"Asked {i}. " + " ".join(WORDS * 5)}]
+                for turn in range(2):
+                    request_id, answer = chat(client, messages)
+                    decision = unaided.decision(request_id)
+                    messages += [
+                        {"role": "assistant", "content": answer.choices[0].message.content},
+                        {"role": "user", "content": "And what then?"},
+                    ]
+                    settle(unaided)
+                    if "estimated_because" in decision:  # a busy machine takes longer than a request may wait
+                        continue
+                    assert decision["input_tokens"] == answer.usage.prompt_tokens
+                    picked, predicted = told(decision)
+                    assert picked["match"] == "exact"
+                    assert predicted == answer.usage.prompt_tokens_details.cached_tokens, (i, turn, decision)
+                    known += predicted > 0
+        assert known >= 4, unaided.admin_get("/debug/plugins/state").text
+    finally:
+        unaided.stop()
+
+
 def test_a_router_that_comes_late_reads_the_history(vllm, gateway, model, tmp_path):
     policy = tmp_path / "exact.yaml"
     policy.write_text(POLICY.format(model=model))
