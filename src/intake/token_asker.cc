@@ -25,12 +25,12 @@ http::ClientOptions ClientOptionsOf() {
   return options;
 }
 
-bool IsNoRoute(int status) { return status == 404 || status == 405 || status == 501; }
-
-// Engines answer 404 for a model that they do not have, too.
-bool SpeaksOfModel(std::string_view body) {
-  return body.find("model") != std::string_view::npos ||
-         body.find("Model") != std::string_view::npos;
+// vLLM 0.32 answers 403 where its render endpoints are turned off. Engines answer 404 for a model
+// that they do not have, too.
+bool IsNoRoute(int status, std::string_view body) {
+  if (status == 403 || status == 405 || status == 501) return true;
+  return status == 404 && body.find("model") == std::string_view::npos &&
+         body.find("Model") == std::string_view::npos;
 }
 
 // A proxy in front may pass on anything.
@@ -178,7 +178,7 @@ void TokenAsker::Asking::OnBody(std::string_view piece) {
 void TokenAsker::Asking::OnEnd() { status_ == 200 ? Read() : OnRefusal(); }
 
 void TokenAsker::Asking::OnRefusal() {
-  if (IsNoRoute(status_) && !SpeaksOfModel(answer_)) {
+  if (IsNoRoute(status_, answer_)) {
     const bool is_news =
         asked_.servers().OnNoRoute(question_.address, question_.route, loop_.Now());
     if (is_news) {
