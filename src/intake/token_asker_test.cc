@@ -217,7 +217,8 @@ TEST_F(TokenAskerTest, WithoutRenderEndpointsTheSameQuestionGoesToTokenize) {
 }
 
 TEST_F(TokenAskerTest, WithNeitherTheRequestGoesOnAndSaysWhy) {
-  server_.answers[std::string(kRenderPath)] = {403, R"({"error":"the endpoint is turned off for model m"})"};
+  server_.answers[std::string(kRenderPath)] = {
+      403, R"({"error":"the endpoint is turned off for model m"})"};
   server_.answers["/tokenize"] = {405, ""};
   Start();
   EXPECT_FALSE(Told().are_known);
