@@ -6,9 +6,9 @@
 //
 // THREADS: one thread. OWNS: the slot, from construction until Leave has ended; borrows the index
 // and the keys, which must outlive it.
-// COST: 100 ns per block stored alone, less in long events; 16 to 18 bytes per block beside the
-// chains. Removing, clearing and leaving cost in proportion to what is removed.
-// SOURCE: vLLM's, SGLang's and Dynamo's events.
+// COST: 0.4 to 0.6 us per block stored alone, 0.2 in long events; 16 to 18 bytes per block beside
+// the chains. Removing, clearing and leaving cost in proportion to what is removed. SOURCE: vLLM's,
+// SGLang's and Dynamo's events.
 #pragma once
 
 #include <cstdint>
@@ -202,8 +202,8 @@ class Holder {
   struct Saver;
   struct Restorer;
   void Forget();
-  // The page with the block before the page's first one, or kNone; and which of its blocks it is.
-  uint32_t PageBefore(const Page& page, uint32_t* number) const;
+  // The block before the page's first one, or kNone.
+  uint32_t BlockBefore(const Page& page) const;
 
   void Park(const KvEvent& event);
   void UnlistOrphan(Orphans::iterator orphan);

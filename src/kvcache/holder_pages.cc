@@ -320,14 +320,17 @@ void Holder::Touch(uint32_t block, uint32_t stamp) {
       }
       if (i + 1 == page.used) SetDoubtful(page, false);
     }
-    if (!page.has_parent) return;
-    const uint32_t start = page.first_token;
-    block = blocks_.Find(page.parent_hash, page.group, [&](uint32_t candidate) {
-      const Page& before = blocks_.page(HolderBlocks::PageOf(candidate));
-      return before.end_token(HolderBlocks::NumberOf(candidate)) == start &&
-             NamespaceOf(before) == NamespaceOf(page);
-    });
+    block = BlockBefore(page);
   }
+}
+
+uint32_t Holder::BlockBefore(const Page& page) const {
+  if (!page.has_parent) return kNone;
+  return blocks_.Find(page.parent_hash, page.group, [&](uint32_t candidate) {
+    const Page& before = blocks_.page(HolderBlocks::PageOf(candidate));
+    return before.end_token(HolderBlocks::NumberOf(candidate)) == page.first_token &&
+           NamespaceOf(before) == NamespaceOf(page);
+  });
 }
 
 void Holder::SetDoubtful(Page& page, bool is_doubtful) {

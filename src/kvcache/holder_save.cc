@@ -29,18 +29,6 @@ constexpr uint8_t kMarksAreOne = 8;  // all blocks have the same marks
 
 }  // namespace
 
-uint32_t Holder::PageBefore(const Page& page, uint32_t* number) const {
-  if (!page.has_parent) return kNone;
-  const uint32_t before = blocks_.Find(page.parent_hash, page.group, [&](uint32_t candidate) {
-    const Page& there = blocks_.page(HolderBlocks::PageOf(candidate));
-    return there.end_token(HolderBlocks::NumberOf(candidate)) == page.first_token &&
-           NamespaceOf(there) == NamespaceOf(page);
-  });
-  if (before == kNone) return kNone;
-  *number = HolderBlocks::NumberOf(before);
-  return HolderBlocks::PageOf(before);
-}
-
 struct Holder::Saver {
   Saver(const Holder& from, std::string* bytes)
       : holder(from), out(bytes), places(from.blocks_.page_limit(), kNone) {}
@@ -74,8 +62,8 @@ struct Holder::Saver {
       way.clear();
       for (uint32_t at = page; at != kNone && places[at] == kNone;) {
         way.push_back(at);
-        uint32_t number = 0;
-        at = holder.PageBefore(holder.blocks_.page(at), &number);
+        const uint32_t before = holder.BlockBefore(holder.blocks_.page(at));
+        at = before == kNone ? kNone : HolderBlocks::PageOf(before);
       }
       for (; !way.empty(); way.pop_back()) {
         SavePage(way.back(), ranks[way.back()]);
@@ -86,8 +74,7 @@ struct Holder::Saver {
 
   void SavePage(uint32_t index, uint32_t rank) {
     const Page& page = holder.blocks_.page(index);
-    uint32_t number = 0;
-    const uint32_t before = holder.PageBefore(page, &number);
+    const uint32_t before = holder.BlockBefore(page);
     marks.assign(page.marks.begin(), page.marks.begin() + page.used);
     for (uint8_t& mark : marks) mark &= kSavedMarks;
     const bool marks_are_one =
@@ -99,8 +86,8 @@ struct Holder::Saver {
     out.Byte(flags);
     uint32_t keys_from = page.first_token / holder.index_tokens_;
     if (before != kNone) {
-      out.Varint(saved - places[before]);
-      out.Byte(static_cast<uint8_t>(number));
+      out.Varint(saved - places[HolderBlocks::PageOf(before)]);
+      out.Byte(static_cast<uint8_t>(HolderBlocks::NumberOf(before)));
     } else {
       keys_from = 0;
       out.Word(holder.NamespaceOf(page));
