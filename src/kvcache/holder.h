@@ -7,8 +7,8 @@
 // THREADS: one thread. OWNS: the slot, from construction until Leave has ended; borrows the index
 // and the keys, which must outlive it.
 // COST: 0.4 to 0.6 us per block stored alone, 0.2 in long events; 16 to 18 bytes per block beside
-// the chains. Removing, clearing and leaving cost in proportion to what is removed. SOURCE: vLLM's,
-// SGLang's and Dynamo's events.
+// the chains. Removing, clearing and leaving cost in proportion to what is removed.
+// SOURCE: vLLM's, SGLang's and Dynamo's events.
 #pragma once
 
 #include <cstdint>
