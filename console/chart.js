@@ -150,11 +150,6 @@ export class Chart {
       while (end + 1 < values.length && values[end + 1] !== null) ++end;
       context.beginPath();
       for (let i = start; i <= end; ++i) context.lineTo(x(i), y(values[i]));
-      if (start === end) {
-        context.arc(x(start), y(values[start]), 2, 0, 2 * Math.PI);  // a lone point would not be seen
-        context.fillStyle = stroke;
-        context.fill();
-      }
       context.stroke();
       if (isFilled) {
         context.lineTo(x(end), y(0));
@@ -163,6 +158,14 @@ export class Chart {
         context.fillStyle = stroke;
         context.fill();
         context.globalAlpha = 1;
+      }
+      if (x(end) - x(start) < 10) {  // a line this short would hardly be seen
+        context.fillStyle = stroke;
+        for (let i = start; i <= end; ++i) {
+          context.beginPath();
+          context.arc(x(i), y(values[i]), 2.5, 0, 2 * Math.PI);
+          context.fill();
+        }
       }
       start = end + 1;
     }
