@@ -69,26 +69,31 @@ std::unexpected<ApiError> Refuse(std::string_view code, std::string message,
 constexpr uint8_t kOfChats = 1;
 constexpr uint8_t kOfCompletions = 2;
 constexpr uint8_t kOfTokenize = 4;
+constexpr uint8_t kOfMessages = 8;
 constexpr struct {
   std::string_view name;
   std::string_view model::PromptSource::*field;
   uint8_t of;
 } kSourceFields[] = {
-    {"messages", &model::PromptSource::messages, kOfChats | kOfTokenize},
-    {"tools", &model::PromptSource::tools, kOfChats | kOfTokenize},
+    {"messages", &model::PromptSource::messages, kOfChats | kOfTokenize | kOfMessages},
+    {"tools", &model::PromptSource::tools, kOfChats | kOfTokenize | kOfMessages},
     {"documents", &model::PromptSource::documents, kOfChats},
     {"chat_template", &model::PromptSource::chat_template, kOfChats | kOfTokenize},
-    {"chat_template_kwargs", &model::PromptSource::chat_template_kwargs, kOfChats | kOfTokenize},
+    {"chat_template_kwargs", &model::PromptSource::chat_template_kwargs,
+     kOfChats | kOfTokenize | kOfMessages},
     {"add_generation_prompt", &model::PromptSource::add_generation_prompt, kOfChats | kOfTokenize},
     {"continue_final_message", &model::PromptSource::continue_final_message,
      kOfChats | kOfTokenize},
     {"reasoning_effort", &model::PromptSource::reasoning_effort, kOfChats},
-    {"tool_choice", &model::PromptSource::tool_choice, kOfChats},
+    {"tool_choice", &model::PromptSource::tool_choice, kOfChats | kOfMessages},
     {"add_special_tokens", &model::PromptSource::add_special_tokens,
      kOfChats | kOfCompletions | kOfTokenize},
     {"truncate_prompt_tokens", &model::PromptSource::truncate_prompt_tokens,
      kOfChats | kOfCompletions},
     {"prompt_embeds", &model::PromptSource::prompt_embeds, kOfCompletions},
+    {"system", &model::PromptSource::system, kOfMessages},
+    {"thinking", &model::PromptSource::thinking, kOfMessages},
+    {"output_config", &model::PromptSource::output_config, kOfMessages},
 };
 
 uint8_t SourceOf(Api api) {
@@ -101,6 +106,8 @@ uint8_t SourceOf(Api api) {
       return kOfCompletions;
     case Api::kTokenize:
       return kOfTokenize;
+    case Api::kMessages:
+      return kOfMessages;
     default:
       return 0;
   }
@@ -266,6 +273,7 @@ void BodyReader::Impl::Start(Api of, size_t body_bytes, model::Request* into,
 void BodyReader::Impl::Finish() {
   if (!rules.has_prompt) return;
   if (rules.has_sampling) marks.Apply(&prompt, 0);
+  request->source.is_anthropic = api == Api::kMessages;
   request->source.holds_ids = prompt.holds_ids();
   request->source.has_media = request->source.has_media || prompt.has_media();
   request->prompt = prompt.Finish();

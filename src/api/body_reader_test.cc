@@ -83,9 +83,17 @@ TEST(BodyReader, KeepsTheJsonThatTokensAreMadeOf) {
   EXPECT_EQ(request.source.messages, "[]");
   EXPECT_EQ(request.source.reasoning_effort, "");
   EXPECT_EQ(request.source.documents, "");
-  const std::string other = R"({"model": "m", "max_tokens": 1, "messages": [{"role": "user"}]})";
-  ASSERT_TRUE(reader.Read(Api::kMessages, other, &request, &splices));
-  EXPECT_EQ(request.source.messages, "");
+  EXPECT_FALSE(request.source.is_anthropic);
+  const std::string anthropic = R"({"model": "m", "max_tokens": 1, "system": "s",
+    "messages": [{"role": "user"}], "thinking": {"type": "adaptive"}, "documents": [1],
+    "output_config": {}})";
+  ASSERT_TRUE(reader.Read(Api::kMessages, anthropic, &request, &splices));
+  EXPECT_TRUE(request.source.is_anthropic);
+  EXPECT_EQ(request.source.messages, R"([{"role": "user"}])");
+  EXPECT_EQ(request.source.system, "\"s\"");
+  EXPECT_EQ(request.source.thinking, R"({"type": "adaptive"})");
+  EXPECT_EQ(request.source.output_config, "{}");
+  EXPECT_EQ(request.source.documents, "");
 }
 
 TEST(BodyReader, TellsIdsAndMedia) {

@@ -60,8 +60,12 @@ struct PromptSource {
   std::string_view add_special_tokens;
   std::string_view truncate_prompt_tokens;
   std::string_view prompt_embeds;
-  bool holds_ids = false;  // the prompt's parts are token ids, as the client gave them
-  bool has_media = false;  // images, audio or video are part of it
+  std::string_view system;  // these three are Anthropic's
+  std::string_view thinking;
+  std::string_view output_config;
+  bool is_anthropic = false;  // messages and tools are in Anthropic's form
+  bool holds_ids = false;     // the prompt's parts are token ids, as the client gave them
+  bool has_media = false;     // images, audio or video are part of it
 };
 
 // Hosts of the endpoints that may serve a request, sorted, without ports. Nothing: any may; an

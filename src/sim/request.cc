@@ -27,7 +27,7 @@ struct Input {
 };
 
 // The fields that the tokenizer and the chat template want as they stand. REQUIRES: an object.
-model::PromptSource SourceOf(std::string_view body) {
+model::PromptSource SourceOf(Api api, std::string_view body) {
   using model::PromptSource;
   constexpr std::pair<std::string_view, std::string_view PromptSource::*> kFields[] = {
       {"messages", &PromptSource::messages},
@@ -39,8 +39,12 @@ model::PromptSource SourceOf(std::string_view body) {
       {"continue_final_message", &PromptSource::continue_final_message},
       {"reasoning_effort", &PromptSource::reasoning_effort},
       {"add_special_tokens", &PromptSource::add_special_tokens},
+      {"system", &PromptSource::system},
+      {"thinking", &PromptSource::thinking},
+      {"output_config", &PromptSource::output_config},
   };
   PromptSource source;
+  source.is_anthropic = api == Api::kMessages;
   wire::JsonScanner json(body);
   wire::JsonString key;
   for (json.EnterObject(); json.NextField(&key);) {
@@ -357,8 +361,9 @@ Problem ReadSampling(const json::object& body, const Names& names, Job* job) {
 
 // A chat as the model's template writes it. What the template cannot tell (media, a last message
 // that goes on) is told without it.
-Problem ReadTemplatedChat(const json::object& body, const Input& input, Job* job) {
-  if (input.tokenizer == nullptr) return ReadChat(body, "messages", "", input, job);
+Problem ReadTemplatedChat(const json::object& body, std::string_view system, const Input& input,
+                          Job* job) {
+  if (input.tokenizer == nullptr) return ReadChat(body, "messages", system, input, job);
   if (Find(body, "messages") == nullptr) return Bad("'messages' is required", "messages");
   const auto done = input.tokenizer->EncodeChat(input.source, &job->prompts.emplace_back());
   if (done) return std::nullopt;
@@ -368,23 +373,23 @@ Problem ReadTemplatedChat(const json::object& body, const Input& input, Job* job
     return Bad(done.error().detail, "messages");
   }
   job->prompts.clear();
-  return ReadChat(body, "messages", "", input, job);
+  return ReadChat(body, "messages", system, input, job);
 }
 
 Problem ReadPrompt(const json::object& body, const Input& input, Job* job) {
   switch (job->api) {
     case Api::kChatCompletions:
     case Api::kChatRender:
-      return ReadTemplatedChat(body, input, job);
+      return ReadTemplatedChat(body, "", input, job);
     case Api::kMessages:
-      return ReadChat(body, "messages", "system", input, job);
+      return ReadTemplatedChat(body, "system", input, job);
     case Api::kResponses:
       return ReadChat(body, "input", "instructions", input, job);
     case Api::kCompletions:
     case Api::kCompletionRender:
       return ReadPrompts(body, "prompt", input, job);
     case Api::kTokenize:
-      if (Find(body, "messages") != nullptr) return ReadTemplatedChat(body, input, job);
+      if (Find(body, "messages") != nullptr) return ReadTemplatedChat(body, "", input, job);
       return ReadPrompts(body, "prompt", input, job);
     case Api::kEmbeddings: {
       std::string format;
@@ -493,7 +498,7 @@ std::expected<Job, HttpError> ParseJob(Api api, std::string_view body, const Nam
   }
   if (Problem p = ReadText(fields, "cache_salt", &job.cache_salt)) return std::unexpected(*p);
   const Input input{names.tokenizer,
-                    names.tokenizer == nullptr ? model::PromptSource() : SourceOf(body)};
+                    names.tokenizer == nullptr ? model::PromptSource() : SourceOf(api, body)};
   if (Problem p = ReadPrompt(fields, input, &job)) return std::unexpected(std::move(*p));
   if (api == Api::kTokenize) return job;
   if (Problem p = CheckLengths(names, job)) return std::unexpected(std::move(*p));

@@ -118,13 +118,19 @@ bool SetInput(Runtime& runtime, jinja::Interpreter* interpreter, const ChatInput
       interpreter->Set(name, Value::String(text));
     }
   }
-  if (!set_array("documents", input.documents)) return false;
+  if (input.is_plain_jinja) {
+    for (const std::string_view name : {"raise_exception", "strftime_now"}) {
+      interpreter->Set(name, Value::Undefined(name));
+    }
+  } else if (!set_array("documents", input.documents)) {
+    return false;
+  }
   interpreter->Set("add_generation_prompt",
                    Value::Bool(input.generation_prompt == ChatInput::GenerationPrompt::kAdded));
   if (input.variables != nullptr && !SetVariables(runtime, interpreter, *input.variables)) {
     return false;
   }
-  if (!set_array("tools", input.tools)) return false;
+  if (!input.is_plain_jinja && !set_array("tools", input.tools)) return false;
   const Value messages = ConvertMessages(runtime, *input.messages);
   interpreter->Set("messages", messages);
   return !messages.failed();
@@ -155,6 +161,9 @@ Result<RenderedChat> ChatTemplate::Render(const ChatInput& input,
                                           const RenderLimits& limits) const {
   if (input.messages == nullptr) {
     return Fail(Code::kInvalidArgument, "a chat template needs messages");
+  }
+  if (input.is_plain_jinja && template_->has_generation) {
+    return Fail(Code::kInvalidArgument, "Encountered unknown tag 'generation'.");
   }
   jinja::Limits inner;
   inner.steps = limits.steps;

@@ -50,6 +50,9 @@ struct ChatInput {
   GenerationPrompt generation_prompt = GenerationPrompt::kNone;
   // For strftime_now: the wall clock where the engine runs.
   std::chrono::local_time<std::chrono::microseconds> now{};
+  // Without what transformers adds to Jinja: raise_exception, strftime_now and {% generation %},
+  // and the variables tools and documents.
+  bool is_plain_jinja = false;
 };
 
 struct RenderedChat {

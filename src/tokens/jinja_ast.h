@@ -150,6 +150,7 @@ struct Template {
   std::vector<std::string_view> names;  // by NameId
   std::deque<std::string> texts;        // what the nodes view
   BodyId root = kNoId;
+  bool has_generation = false;  // the tag, which is transformers' own
 };
 
 }  // namespace penstock::tokens::jinja

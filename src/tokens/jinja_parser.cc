@@ -107,6 +107,7 @@ class Parser : private ExpressionParser {
       statement.body = BodyUntil("endfilter");
     } else if (name == "generation") {
       statement.kind = StatementKind::kScope;
+      out_->has_generation = true;
       const size_t loops = std::exchange(loops_, 0);
       statement.body = BodyUntil("endgeneration");
       loops_ = loops;

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <boost/json.hpp>
 #include <chrono>
 #include <ctime>
@@ -10,6 +11,7 @@
 #include <utility>
 
 #include "core/file.h"
+#include "tokens/anthropic_chat.h"
 #include "tokens/chat_template.h"
 #include "tokens/chat_template_config.h"
 #include "tokens/chat_template_json.h"
@@ -103,19 +105,27 @@ struct PromptTokenizer::Impl {
   std::optional<Template> plain, with_tools;  // of chats without and with tools
   NamedTokens special_tokens;
   json::object defaults;
+  AnthropicHabits anthropic;
   size_t cache_bytes = 0;
   std::unique_ptr<TokenCache> cache;
 
+  bool has_any_template() const { return plain || with_tools; }
+  bool is_harmony() const {
+    return (plain && plain->is_harmony) || (with_tools && with_tools->is_harmony);
+  }
   Result<> ReadTemplates(const Options& options, const std::string& file);
   // One request's chat on its way to the template; owns what `input` borrows.
   struct Chat {
     json::value messages_json, tools_json, documents_json;
+    std::string effort_json;  // of an Anthropic request
     json::array messages, tools;
     json::object variables;
     ChatInput input;
   };
-  Encoded Read(const model::PromptSource& source, const ChatTemplate& chat_template,
-               Chat* chat) const;
+  Encoded ReadLists(const model::PromptSource& source, Chat* chat) const;
+  Encoded ReadAnthropic(const model::PromptSource& source, Chat* chat) const;
+  Encoded Prepare(const model::PromptSource& source, const ChatTemplate& chat_template,
+                  Chat* chat) const;
   Encoded ReadVariables(const model::PromptSource& source, Chat* chat) const;
   Encoded Encode(std::string_view text, SpecialTokens special, std::vector<uint32_t>* ids) const;
 };
@@ -168,8 +178,10 @@ PromptTokenizer::Encoded PromptTokenizer::Impl::ReadVariables(const model::Promp
       variables[member.key()] = std::move(member.value());
     }
   }
-  if (!source.reasoning_effort.empty()) {
-    auto effort = Parse("reasoning_effort", source.reasoning_effort);
+  const std::string_view effort_json =
+      source.is_anthropic ? std::string_view(chat->effort_json) : source.reasoning_effort;
+  if (!effort_json.empty()) {
+    auto effort = Parse("reasoning_effort", effort_json);
     if (!effort) return std::unexpected(std::move(effort.error()));
     if (!sets_thinking) {
       variables["enable_thinking"] = !effort->is_string() || effort->get_string() != "none";
@@ -187,9 +199,19 @@ PromptTokenizer::Encoded PromptTokenizer::Impl::ReadVariables(const model::Promp
   return {};
 }
 
-PromptTokenizer::Encoded PromptTokenizer::Impl::Read(const model::PromptSource& source,
-                                                     const ChatTemplate& chat_template,
-                                                     Chat* chat) const {
+PromptTokenizer::Encoded PromptTokenizer::Impl::ReadAnthropic(const model::PromptSource& source,
+                                                              Chat* chat) const {
+  auto read = ReadAnthropicChat(source, anthropic);
+  if (!read) return Because("", read.error());
+  chat->messages_json = std::move(read->messages);
+  if (read->tools) chat->tools_json = *std::move(read->tools);
+  if (read->reasoning_effort) chat->effort_json = fmt::format("\"{}\"", *read->reasoning_effort);
+  return {};
+}
+
+PromptTokenizer::Encoded PromptTokenizer::Impl::ReadLists(const model::PromptSource& source,
+                                                          Chat* chat) const {
+  if (source.is_anthropic) return ReadAnthropic(source, chat);
   const auto read_list = [](std::string_view name, std::string_view text,
                             json::value* into) -> Encoded {
     if (text.empty()) return {};
@@ -205,8 +227,14 @@ PromptTokenizer::Encoded PromptTokenizer::Impl::Read(const model::PromptSource& 
   if (auto read = read_list("documents", source.documents, &chat->documents_json); !read) {
     return read;
   }
-  if (auto read = ReadVariables(source, chat); !read) return read;
   if (!chat->messages_json.is_array()) return Because(Unknown::kRefused, "there are no messages");
+  return {};
+}
+
+PromptTokenizer::Encoded PromptTokenizer::Impl::Prepare(const model::PromptSource& source,
+                                                        const ChatTemplate& chat_template,
+                                                        Chat* chat) const {
+  if (auto read = ReadVariables(source, chat); !read) return read;
   auto messages = PrepareMessages(chat->messages_json.get_array(), chat_template);
   if (!messages) return Because("", messages.error());
   chat->messages = *std::move(messages);
@@ -263,7 +291,30 @@ Result<std::unique_ptr<PromptTokenizer>> PromptTokenizer::Load(const Options& op
   }
   impl->cache_bytes = options.cache_bytes;
   impl->cache = std::make_unique<TokenCache>(*impl->tokenizer, options.cache_bytes, options.secret);
-  return std::unique_ptr<PromptTokenizer>(new PromptTokenizer(std::move(impl)));
+  std::unique_ptr<PromptTokenizer> made(new PromptTokenizer(std::move(impl)));
+  made->LearnAnthropicHabits();
+  return made;
+}
+
+// As vLLM does when it starts, and at the first request without thinking.
+void PromptTokenizer::LearnAnthropicHabits() {
+  const auto parsed = [](const std::optional<Template>& one) {
+    return one ? &one->parsed : nullptr;
+  };
+  impl_->anthropic.merges_system =
+      MergesSystem(parsed(impl_->plain)) || MergesSystem(parsed(impl_->with_tools));
+  const auto render = [&](std::string_view effort) {
+    return Render(
+        {.messages = R"([{"role": "user", "content": "Hi"}])", .reasoning_effort = effort});
+  };
+  const auto off = render(R"("none")");
+  const auto is_like_off = [&](std::string_view effort) {
+    const auto on = render(effort);
+    return on && *on == *off;
+  };
+  constexpr std::string_view kEfforts[] = {R"("low")", R"("medium")", R"("high")", R"("xhigh")",
+                                           R"("max")"};
+  if (!off || std::ranges::any_of(kEfforts, is_like_off)) impl_->anthropic.disabled_effort = "low";
 }
 
 PromptTokenizer::Encoded PromptTokenizer::EncodeText(std::string_view text,
@@ -281,13 +332,19 @@ std::expected<std::string, Reason> PromptTokenizer::Render(const model::PromptSo
   const auto continues = ParseBool("continue_final_message", chat.continue_final_message, false);
   if (!continues) return std::unexpected(continues.error());
   if (*continues) return Because(Unknown::kContinues, "continue_final_message is true");
-  const auto& chosen = chat.tools.empty() ? impl_->plain : impl_->with_tools;
-  if (!chosen) return Because(Unknown::kNoTemplate, "the model has no chat template");
-  if (chosen->is_harmony) {
+  if (!impl_->has_any_template()) {
+    return Because(Unknown::kNoTemplate, "the model has no chat template");
+  }
+  if (impl_->is_harmony()) {
     return Because(Unknown::kOtherFormat, "engines write this model's chats in harmony format");
   }
   Impl::Chat read;
-  if (auto done = impl_->Read(chat, chosen->parsed, &read); !done) {
+  if (auto done = impl_->ReadLists(chat, &read); !done) {
+    return std::unexpected(std::move(done.error()));
+  }
+  const auto& chosen = read.tools_json.is_null() ? impl_->plain : impl_->with_tools;
+  if (!chosen) return Because(Unknown::kNoTemplate, "the model has no chat template for it");
+  if (auto done = impl_->Prepare(chat, chosen->parsed, &read); !done) {
     return std::unexpected(std::move(done.error()));
   }
   auto rendered = chosen->parsed.Render(read.input);

@@ -6,7 +6,7 @@
 // COST: a chat that grew by a turn: parsing and rendering all of it, about 1 ms for 200 KB, and
 // tokenising the turn. A prompt seen first: 40 ms a MB.
 // SOURCE: vLLM 0.32: renderers/hf.py, renderers/online_renderer.py, the build_chat_params and
-// build_tok_params of entrypoints/openai/*/protocol.py.
+// build_tok_params of entrypoints/openai/*/protocol.py; entrypoints/anthropic/serving.py.
 #pragma once
 
 #include <cstdint>
@@ -59,7 +59,7 @@ class PromptTokenizer {
   // when it does not.
   Encoded EncodeText(std::string_view text, std::string_view add_special_tokens,
                      std::vector<uint32_t>* ids) const;
-  // Appends the tokens of a chat.
+  // Appends the tokens of a chat, in OpenAI's form or Anthropic's.
   Encoded EncodeChat(const model::PromptSource& chat, std::vector<uint32_t>* ids) const;
   // The text that the template makes of a chat.
   std::expected<std::string, Reason> Render(const model::PromptSource& chat) const;
@@ -72,6 +72,7 @@ class PromptTokenizer {
  private:
   struct Impl;
   explicit PromptTokenizer(std::unique_ptr<Impl> impl);
+  void LearnAnthropicHabits();
 
   std::unique_ptr<Impl> impl_;
 };

@@ -124,6 +124,43 @@ TEST_F(PromptTokenizerTest, ReasoningEffortTurnsThinkingOn) {
             "<s>[user]hiElow[a]");
 }
 
+// The template of this test writes any effort down, and so can tell "none" from others.
+TEST_F(PromptTokenizerTest, AnthropicMessagesAreChats) {
+  const auto model = Load();
+  model::PromptSource chat{.messages = R"([
+    {"role": "user", "content": [{"type": "text", "text": "hi", "cache_control": {}}]},
+    {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "f", "input": {}}]},
+    {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": "5"},
+                                 {"type": "text", "text": "so?"}]},
+    {"role": "system", "content": "calm"}])",
+                           .system = R"([{"type": "text", "text": "Be brief."}])",
+                           .is_anthropic = true};
+  EXPECT_EQ(TextOf(*model, chat),
+            "<s>[system]Be brief.[user]hi[assistant][tool]5[user]so?[system]calm[a]");
+  chat.tools = R"([{"name": "f", "input_schema": {}}])";
+  chat.thinking = R"({"type": "disabled"})";
+  EXPECT_EQ(
+      TextOf(*model, chat),
+      "<s>[system]Be brief.[user]hi[assistant][tool]5[user]so?[system]calm<1f>TFalseEnone[a]");
+  chat.messages = R"([{"role": "tool", "content": "5"}])";
+  EXPECT_EQ(TextOf(*model, chat),
+            "refused: messages[0]: must have the role user, assistant or system");
+}
+
+TEST_F(PromptTokenizerTest, AnthropicMessagesFollowTheTemplatesHabits) {
+  Write("chat_template.jinja",
+        "{% for m in messages %}{% if m.role == 'system' and not loop.first %}"
+        "{{ raise_exception('system first') }}{% endif %}[{{ m.role }}]{{ m.content }}{% endfor %}"
+        "{% if reasoning_effort is defined and reasoning_effort != 'none' %}E{{ reasoning_effort }}"
+        "{% endif %}{% if reasoning_effort == 'none' %}Elow{% endif %}");
+  EXPECT_EQ(TextOf(*Load(), {.messages = R"([{"role": "user", "content": "hi"},
+                                             {"role": "system", "content": "calm"}])",
+                             .system = R"("Be brief.")",
+                             .thinking = R"({"type": "disabled"})",
+                             .is_anthropic = true}),
+            "[system]Be brief.calm[user]hiElow");
+}
+
 TEST_F(PromptTokenizerTest, TheEnginesOwnVariablesComeFirst) {
   const auto model =
       Load({.path = folder_.string(), .chat_template_kwargs = R"({"enable_thinking": false})"});

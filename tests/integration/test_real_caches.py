@@ -129,6 +129,38 @@ def test_predicted_is_what_vllm_reports(gateway, client):
         assert not publisher["drift"]["differs"], publisher
 
 
+def test_anthropic_messages_are_what_vllm_makes_of_them(gateway):
+    tool = {"name": "look", "description": "Looks", "input_schema": {"properties": {"where": {"type": "string"}}}}
+    bodies = []
+    for i in range(4):
+        system = [{"type": "text", "text": "x-anthropic-billing-header: cch=1"},
+                  {"type": "text", "text": f"System {i}. " + " ".join(WORDS * 3), "cache_control": {"type": "ephemeral"}}]
+        messages = [{"role": "user", "content": [{"type": "text", "text": "Where is it?"}]}]
+        bodies.append({"system": system, "messages": messages})
+        messages = messages + [
+            {"role": "assistant", "content": [{"type": "thinking", "thinking": "Hm.", "signature": "s"},
+                                              {"type": "tool_use", "id": "toolu_1", "name": "look", "input": {"where": "there"}}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "toolu_1", "content": [{"type": "text", "text": "No"}]},
+                                         {"type": "text", "text": "And now?"}]},
+        ]
+        bodies.append({"system": system, "messages": messages})
+        bodies.append({"system": system, "messages": [*messages, {"role": "system", "content": "Stay calm."}, *messages[:1]],
+                       "tools": [tool], "tool_choice": {"type": "none"}, "thinking": {"type": "disabled"}})
+    known = 0
+    for body in bodies:
+        answer = gateway.post("/v1/messages", {"model": MODEL, "max_tokens": 12, "temperature": 0, **body})
+        assert answer.status == 200, answer.body
+        decision, usage = gateway.decision(answer.headers["x-request-id"]), answer.json()["usage"]
+        cached = usage.get("cache_read_input_tokens") or 0
+        assert decision["estimated_because"] is None, decision
+        assert decision["input_tokens"] == usage["input_tokens"] + cached, (body, decision)
+        settle(gateway)
+        picked, predicted = told(decision)
+        assert picked["match"] == "exact" and predicted == cached, (body, decision)
+        known += predicted > 0
+    assert known >= 4
+
+
 def test_second_turn_goes_to_the_engine_that_holds_the_first(gateway, client, vllm):
     for i in range(4):
         messages = [{"role": "user", "content": f"Again {i}. " + "Blocks of the cache that nobody uses. " * 60}]

@@ -44,6 +44,19 @@ CHATS = {
     "special tokens in the text": {"messages": [{"role": "user", "content": "<|im_start|>user <|eot_id|> <think>"}],
                                    "add_special_tokens": True},
 }
+RESULT = {"type": "tool_result", "tool_use_id": "toolu_1", "content": [{"type": "text", "text": "18 \u00b0C"}]}
+ANTHROPIC = {
+    "a word": {"messages": [{"role": "user", "content": "Hi"}]},
+    "a system prompt": {"system": [{"type": "text", "text": "x-anthropic-billing-header: cch=1"},
+                                   {"type": "text", "text": "Be brief.\n\n" * 300}], "messages": [USER]},
+    "tools": {"tools": [{"name": "get_weather", "input_schema": {"properties": {"city": {"type": "string"}}}}], "messages": [
+        {"role": "user", "content": [{"type": "text", "text": "Hi", "cache_control": {"type": "ephemeral"}}]},
+        {"role": "assistant", "content": [{"type": "thinking", "thinking": "Hm.", "signature": "s"},
+                                          {"type": "tool_use", "id": "toolu_1", "name": "get_weather", "input": {"city": "K\u00f6ln"}}]},
+        {"role": "user", "content": [RESULT]}]},
+    "reminders": {"messages": [USER, {"role": "system", "content": "Stay calm."}, USER]},
+    "without thinking": {"messages": [USER], "thinking": {"type": "disabled"}},
+}
 TEXTS = {
     "text": {"prompt": "The quick brown fox \u6f22\u5b57 \U0001f469\u200d\U0001f467 jumps. " * 200},
     "texts": {"prompt": ["one", " two three", "\u00e9\n\n\n  x"]},
@@ -98,11 +111,17 @@ def test_counts_what_the_engine_counts(start_sim, start_gateway, tmp_path, model
     for name, body in CHATS.items() if has_template else ():
         known, reported = counts(gateway, CHAT, body)
         assert known == reported, f"{model}, {name}"
+    for name, body in ANTHROPIC.items() if has_template else ():
+        response = gateway.post("/v1/messages", {"model": MODEL, "max_tokens": 2, **body})
+        assert response.status == 200, response.body
+        record, usage = gateway.decision(response.headers["x-request-id"]), response.json()["usage"]
+        assert record["estimated_because"] is None, record
+        assert record["estimated_input_tokens"] == usage["input_tokens"] + usage.get("cache_read_input_tokens", 0), name
     for name, body in TEXTS.items():
         known, reported = counts(gateway, TEXT, body)
         assert known == reported, f"{model}, {name}"
     assert outcome(gateway, "ids") == 2
-    assert outcome(gateway, "tokenised") == len(TEXTS) - 2 + (len(CHATS) if has_template else 0)
+    assert outcome(gateway, "tokenised") == len(TEXTS) - 2 + (len(CHATS) + len(ANTHROPIC) if has_template else 0)
 
 
 def test_a_chat_that_grows_costs_its_new_part(start_sim, start_gateway, tmp_path, models):
@@ -188,7 +207,8 @@ def test_what_cannot_be_known_is_estimated_and_told(start_sim, start_gateway, tm
         ("continues", CHAT, {"messages": [USER, {"role": "assistant", "content": "It is"}],
                              "continue_final_message": True, "add_generation_prompt": False}),
         ("refused", CHAT, {"messages": [{"role": "user", "content": [{"type": "sculpture"}]}]}),
-        ("anthropic", "/v1/messages", {"messages": [USER], "max_tokens": 2}),
+        ("not_supported", "/v1/messages", {"max_tokens": 2, "messages": [USER, {"role": "assistant", "content": [
+            {"type": "tool_use", "name": "f", "input": {}}]}, USER]}),  # the engine gives the call an id of its clock
         ("other_api", "/v1/embeddings", {"input": "hi"}),
         ("truncated", TEXT, {"prompt": "hi", "truncate_prompt_tokens": 1}),
     ):

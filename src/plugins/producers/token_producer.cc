@@ -30,7 +30,6 @@ enum class Outcome : uint8_t {
   kMedia,
   kTruncated,
   kOtherApi,
-  kAnthropic,
   kNoTemplate,
   kOwnTemplate,
   kOtherFormat,
@@ -51,7 +50,7 @@ enum class Outcome : uint8_t {
   kAskBadAnswer,
   kAskTooLarge,
 };
-constexpr size_t kOutcomeCount = 28;
+constexpr size_t kOutcomeCount = 27;
 struct OutcomeNames {
   std::string_view label;
   std::string_view unknown_because;  // "": its ids are known
@@ -65,9 +64,6 @@ constexpr std::array<OutcomeNames, kOutcomeCount> kOutcomes = {{
     {"media", "images, audio or video are part of the prompt"},
     {"truncated", "the client asks the engine to truncate the prompt"},
     {"other_api", "the API's prompt is neither a chat nor a text nor token ids"},
-    // vLLM makes a chat of system, thinking, tool calls and results in ways that change with its
-    // versions.
-    {"anthropic", "the engine turns Anthropic messages into a chat in its own way"},
     {"no_template", "the model has no chat template"},
     {"own_template", "the client brings its own chat template"},
     {"other_format", "the engine writes this model's chats by other means than a template"},
@@ -459,7 +455,6 @@ class TokenProducer : public sched::Producer, public sched::AsksForTokens {
       TakeIds(request, tokens);
       return Outcome::kIds;
     }
-    if (request.api == model::Api::kMessages) return Outcome::kAnthropic;
     const bool is_chat = !source.messages.empty();
     if (!is_chat && request.api != model::Api::kCompletions &&
         request.api != model::Api::kTokenize) {

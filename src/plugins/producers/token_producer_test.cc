@@ -277,15 +277,23 @@ TEST_F(TokenProducerWithModels, EachModelHasItsOwn) {
   EXPECT_EQ(both->MaxBytes(), 64u << 20);
 }
 
-TEST_F(TokenProducerWithModels, AnthropicMessagesAreEstimated) {
+TEST_F(TokenProducerWithModels, AnthropicMessagesAreChatsToo) {
   Made<sched::Producer> producer("token-producer", Models());
   const std::vector<model::PromptPart> parts = {{"abcde", false}};
   sched::RequestContext context;
   context.request.api = model::Api::kMessages;
   context.request.prompt = parts;
+  context.request.source.is_anthropic = true;
+  context.request.source.system = R"("b")";
+  context.request.source.messages =
+      R"([{"role": "user", "content": [{"type": "text", "text": "ab"}]}])";
+  producer->Prepare(context, Time());
+  EXPECT_TRUE(context.tokens.are_known) << context.tokens.unknown_because;
+  EXPECT_THAT(context.tokens.ids, ElementsAre(1, 3, 2));
+  context.request.source.messages = R"([{"role": "tool", "content": "ab"}])";
   producer->Prepare(context, Time());
   EXPECT_FALSE(context.tokens.are_known);
-  EXPECT_THAT(std::string(context.tokens.unknown_because), HasSubstr("Anthropic"));
+  EXPECT_THAT(std::string(context.tokens.unknown_because), HasSubstr("would refuse"));
   EXPECT_EQ(context.input_tokens, 2u);
 }
 
