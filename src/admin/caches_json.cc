@@ -14,6 +14,7 @@
 
 #include "admin/decision_json.h"
 #include "kvcache/event_decoder.h"
+#include "kvcache/prompt_extras.h"
 
 namespace penstock::admin {
 namespace {
@@ -402,9 +403,12 @@ Result<> WriteMatch(const HeardCaches& heard, std::string_view body, JsonWriter*
   if (!prompt) return std::unexpected(prompt.error());
   const kvcache::ExactCaches& caches = heard.knows->caches();
   const kvcache::SaltPlace salt = kvcache::PlaceOfSalt(prompt->salt);
-  const uint64_t first[] = {salt.extras};
+  const uint32_t block_tokens = caches.keys().block_tokens();
   std::vector<uint64_t> keys;
-  caches.keys().Append(prompt->tokens, first, &keys);
+  caches.keys().Append(prompt->tokens,
+                       kvcache::PromptExtras({}, salt.folded, {block_tokens, block_tokens},
+                                             prompt->tokens.size() / block_tokens),
+                       &keys);
   const auto views = heard.ingest->Views();
   json->BeginObject()
       .Field("tokens", prompt->tokens.size())

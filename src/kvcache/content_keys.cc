@@ -52,4 +52,8 @@ uint64_t ContentKeys::FoldExtras(uint64_t folded, uint64_t next) {
   return hash == 0 ? 1 : hash;
 }
 
+uint64_t ContentKeys::FoldName(uint64_t folded, std::string_view name) {
+  return XXH3_64bits_withSeed(name.data(), name.size(), folded + 1);
+}
+
 }  // namespace penstock::kvcache

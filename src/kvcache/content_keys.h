@@ -47,6 +47,8 @@ class ContentKeys {
   // What several things that a block's content depends on make together. 0 is nothing; the same
   // thing again adds nothing.
   static uint64_t FoldExtras(uint64_t folded, uint64_t next);
+  // The extras of one of the engine's blocks, with one name more.
+  static uint64_t FoldName(uint64_t folded, std::string_view name);
 
  private:
   const uint32_t block_tokens_;

@@ -1,9 +1,8 @@
 #include "kvcache/event_decoder.h"
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
 #include <algorithm>
+
+#include "kvcache/content_keys.h"
 
 namespace penstock::kvcache {
 
@@ -72,9 +71,7 @@ bool ReadOptional(MsgpackReader& in, std::string_view* value) {
   return in.Peek() == MsgpackKind::kNil ? in.ReadNil() : in.ReadString(value);
 }
 
-void Fold(std::string_view what, uint64_t* into) {
-  *into = XXH3_64bits_withSeed(what.data(), what.size(), *into + 1);
-}
+void Fold(std::string_view what, uint64_t* into) { *into = ContentKeys::FoldName(*into, what); }
 
 bool IsDigest(std::string_view s) {
   return s.size() == 64 && std::ranges::all_of(s, [](char c) {
@@ -128,11 +125,9 @@ std::optional<Tier> TierOf(std::string_view medium) {
 }
 
 SaltPlace PlaceOfSalt(std::string_view cache_salt) {
-  if (cache_salt.starts_with(kSaltPrefix)) return {cache_salt.substr(kSaltPrefix.size()), 0};
-  if (!IsDigest(cache_salt)) return {cache_salt, 0};
-  SaltPlace place;
-  Fold(cache_salt, &place.extras);
-  return place;
+  if (cache_salt.starts_with(kSaltPrefix)) return {cache_salt.substr(kSaltPrefix.size()), {}};
+  if (!IsDigest(cache_salt)) return {cache_salt, {}};
+  return {{}, cache_salt};
 }
 
 std::string_view TierName(Tier tier) {
@@ -379,8 +374,8 @@ bool EventDecoder::ReadExtras(MsgpackReader& in, Fields* fields) {
   return true;
 }
 
-// A name: the adapter's, an image's, or the salt; in a list an image's with its place; bytes: of
-// embeddings.
+// A name: the adapter's, an image's, or the salt; in a list an image's with its place, or any of
+// them behind the word that says what it is; bytes: of embeddings.
 bool EventDecoder::ReadExtra(MsgpackReader& in, bool is_root, Fields* fields, uint64_t* folded) {
   std::string_view text;
   switch (in.Peek()) {
@@ -390,22 +385,8 @@ bool EventDecoder::ReadExtra(MsgpackReader& in, bool is_root, Fields* fields, ui
       if (!in.ReadBytes(&text)) return false;
       Fold(text, folded);
       return true;
-    case MsgpackKind::kArray: {
-      uint32_t size = 0;
-      if (!in.ReadArray(&size) || size == 0) return false;
-      uint64_t number = 0;
-      if (in.Peek() == MsgpackKind::kInteger) {
-        if (!in.ReadInteger(&number)) return false;
-        text = {reinterpret_cast<const char*>(&number), sizeof number};
-      } else if (!(in.Peek() == MsgpackKind::kBytes ? in.ReadBytes(&text) : in.ReadString(&text))) {
-        return false;
-      }
-      Fold(text, folded);
-      for (uint32_t i = 1; i < size; ++i) {
-        if (!in.Skip()) return false;
-      }
-      return true;
-    }
+    case MsgpackKind::kArray:
+      return ReadListedExtra(in, fields, folded);
     default:
       break;
   }
@@ -418,6 +399,42 @@ bool EventDecoder::ReadExtra(MsgpackReader& in, bool is_root, Fields* fields, ui
     Fold(text, folded);
   } else {
     fields->salt_in_keys = text;
+  }
+  return true;
+}
+
+// [name, place], or what vLLM hashes itself and may tell one day: ["mm", name, place], ["lora",
+// name, path], ["cache_salt", salt], ["prompt_embeds", bytes].
+bool EventDecoder::ReadListedExtra(MsgpackReader& in, Fields* fields, uint64_t* folded) {
+  uint32_t size = 0;
+  if (!in.ReadArray(&size) || size == 0) return false;
+  const auto read_name = [&](std::string_view* name) {
+    return in.Peek() == MsgpackKind::kBytes ? in.ReadBytes(name) : in.ReadString(name);
+  };
+  std::string_view name;
+  uint64_t number = 0;
+  uint32_t read = 1;
+  if (in.Peek() == MsgpackKind::kInteger) {
+    if (!in.ReadInteger(&number)) return false;
+    name = {reinterpret_cast<const char*>(&number), sizeof number};
+  } else if (!read_name(&name)) {
+    return false;
+  }
+  std::string_view kind;
+  if (size > 1 && (in.Peek() == MsgpackKind::kString || in.Peek() == MsgpackKind::kBytes)) {
+    kind = name;
+    if (!read_name(&name)) return false;
+    ++read;
+  }
+  if (kind == "lora" && name == fields->lora_name) {
+    fields->lora_name_seen = true;
+  } else if (kind == "cache_salt" && !IsDigest(name)) {  // PlaceOfSalt
+    fields->salt_in_keys = name;
+  } else {
+    Fold(name, folded);
+  }
+  for (; read < size; ++read) {
+    if (!in.Skip()) return false;
   }
   return true;
 }

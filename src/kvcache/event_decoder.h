@@ -42,7 +42,7 @@ std::string_view TierName(Tier tier);
 // hash of an image, folded into the extras of the engine's first block.
 struct SaltPlace {
   std::string_view salt;
-  uint64_t extras = 0;
+  std::string_view folded;  // one of the two is ""
 };
 SaltPlace PlaceOfSalt(std::string_view cache_salt);
 
@@ -84,6 +84,7 @@ class EventDecoder {
   bool ReadTokens(wire::MsgpackReader& in);
   bool ReadExtras(wire::MsgpackReader& in, Fields* fields);
   bool ReadExtra(wire::MsgpackReader& in, bool is_root, Fields* fields, uint64_t* folded);
+  static bool ReadListedExtra(wire::MsgpackReader& in, Fields* fields, uint64_t* folded);
   bool ReadMediaInfos(wire::MsgpackReader& in);
   bool ReadMetadata(wire::MsgpackReader& in, Fields* fields);
   std::optional<EventFault> Finish(Fields& fields, KvEvent* event);

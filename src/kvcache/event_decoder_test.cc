@@ -355,6 +355,25 @@ TEST(EventDecoder, AnAdaptersNameIsNoImage) {
   EXPECT_EQ(seen.salt, "secret");
 }
 
+TEST(EventDecoder, TakesKeysThatSayWhatTheyAre) {
+  const uint64_t image = ExtrasOf(List({List({kImage}), nullptr})).at(0);
+  EXPECT_THAT(ExtrasOf(List({List({List({"mm", kImage, -7})}), nullptr})), ElementsAre(image, 0));
+  const auto bytes = Binary("0123456789abcdef0123456789abcdef");
+  EXPECT_EQ(ExtrasOf(List({List({List({"prompt_embeds", bytes})}), nullptr})),
+            ExtrasOf(List({List({bytes}), nullptr})));
+  const json lora = List({"lora", "sql", "/adapters/sql"});
+  EXPECT_THAT(
+      ExtrasOf(List({List({lora, List({"mm", kImage, 0})}), List({lora})}), {{"lora_name", "sql"}}),
+      ElementsAre(image, 0));
+  const auto salted = [](const std::string& salt) {
+    return One(StoredMap({{"parent_block_hash", nullptr},
+                          {"extra_keys", List({List({List({"cache_salt", salt})}), nullptr})}}));
+  };
+  EXPECT_EQ(salted("tenant").salt, "tenant");
+  EXPECT_EQ(salted(kImage).salt, "") << "as where it is not said";
+  EXPECT_THAT(salted(kImage).extras, ElementsAre(image, 0));
+}
+
 TEST(EventDecoder, FindsTheSalt) {
   const json root = {{"parent_block_hash", nullptr}};
   const auto salt_of = [&](json more) {

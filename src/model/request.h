@@ -45,6 +45,15 @@ struct PromptPart {
   bool starts_sequence = false;  // the first part of each prompt of a multi-prompt request
 };
 
+// An image, a sound or a video among a prompt's tokens: where its placeholders stand, and the name
+// by which the engine's events know it.
+struct MediaSpan {
+  uint32_t offset = 0;  // of the first token
+  uint32_t length = 0;  // in tokens
+  std::string name;
+  bool operator==(const MediaSpan&) const = default;
+};
+
 // What an engine makes a prompt's token ids of, beside the prompt: fields of the body as the JSON
 // that the client sent. Views into the body; empty for what is missing or null.
 struct PromptSource {

@@ -104,6 +104,7 @@ struct PromptTokens {
   bool are_known = false;
   std::vector<uint32_t> ids;            // of all prompts, one behind the other
   std::vector<uint32_t> sequence_ends;  // where each prompt ends in `ids`
+  std::vector<model::MediaSpan> media;  // in `ids`; in order, without overlap
   std::string_view unknown_because;     // a literal, where they are not known
   // They are not, but somebody else may know them: AsksForTokens. What became of it is not counted
   // yet.

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "kvcache/event_decoder.h"
+#include "kvcache/prompt_extras.h"
 #include "plugins/builtin_types.h"
 
 namespace penstock::plugins {
@@ -77,7 +78,8 @@ void PrecisePrefixCacheProducer::Prepare(sched::RequestContext& context, Time) c
   approximate_.Prepare(context.request, keys);
   const sched::PromptTokens& tokens = context.tokens;
   if (!context.wants_token_ids || !tokens.are_known || tokens.ids.empty() ||
-      tokens.sequence_ends.size() > 1 || context.request.extra_tokens > 0) {
+      tokens.sequence_ends.size() > 1 ||
+      (context.request.extra_tokens > 0 && tokens.media.empty())) {
     return;
   }
   const kvcache::ContentKeys& maker = caches_.keys();
@@ -86,12 +88,13 @@ void PrecisePrefixCacheProducer::Prepare(sched::RequestContext& context, Time) c
   keys.content_tokens = static_cast<uint32_t>(tokens.ids.size());
   std::span<const uint32_t> ids = tokens.ids;
   ids = ids.first(std::min(ids.size() / maker.block_tokens(), max_blocks_) * maker.block_tokens());
-  std::vector<uint64_t> extras;
-  if (salt.extras != 0) {
-    extras.assign(std::max<size_t>(1, largest_engine_block_.load(kRelaxed) / maker.block_tokens()),
-                  salt.extras);
-  }
-  maker.Append(ids, extras, &keys.content);
+  const uint32_t engine_tokens = largest_engine_block_.load(kRelaxed);
+  const kvcache::BlockSizes sizes{maker.block_tokens(),
+                                  engine_tokens == 0 ? maker.block_tokens() : engine_tokens};
+  maker.Append(
+      ids,
+      kvcache::PromptExtras(tokens.media, salt.folded, sizes, ids.size() / maker.block_tokens()),
+      &keys.content);
 }
 
 bool PrecisePrefixCacheProducer::HearsAnybody() const {
