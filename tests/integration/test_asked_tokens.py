@@ -18,6 +18,8 @@ from harness.wait import eventually
 ROOT = Path(__file__).resolve().parents[2]
 CHAT = "/v1/chat/completions"
 TEXT = "/v1/completions"
+MESSAGES = "/v1/messages"
+RESPONSES = "/v1/responses"
 POLICY = """
 apiVersion: llm-d.ai/v1alpha1
 kind: EndpointPickerConfig
@@ -122,8 +124,27 @@ def questions(gateway, route: str) -> float:
     return gateway.metric("penstock_token_questions_total", route=route)
 
 
+def input_of(answer: dict) -> int:
+    """Anthropic's count leaves out what was cached."""
+    usage = answer["usage"]
+    return usage.get("prompt_tokens", usage.get("input_tokens", 0) + usage.get("cache_read_input_tokens", 0))
+
+
+def cached_of(answer: dict) -> int:
+    usage = answer["usage"]
+    details = usage.get("prompt_tokens_details") or usage.get("input_tokens_details") or {}
+    return details.get("cached_tokens", usage.get("cache_read_input_tokens"))
+
+
+def predicted(record: dict) -> int:
+    """How many cached tokens were expected at the engine that answered."""
+    attempt = record["attempts"][-1]
+    picked = next(c for c in attempt["candidates"] if c.get("picked"))
+    return round(picked["told_blocks"] * attempt["block_size_tokens"])
+
+
 def assert_exact(answer: dict, record: dict) -> None:
-    assert record["estimated_input_tokens"] == answer["usage"]["prompt_tokens"], record
+    assert record["estimated_input_tokens"] == input_of(answer), record
     assert record["estimated_because"] is None, record
     assert {c["match"] for c in record["attempts"][0]["candidates"]} == {"exact"}, record
 
@@ -167,6 +188,124 @@ def test_a_turn_goes_to_the_engine_that_holds_the_one_before(start_engines, star
     assert gateway.metric("penstock_token_servers", state="render") >= 1
     state = gateway.admin_get("/debug/plugins/state").json()["plugins"]["token-producer"]["state"]
     assert state["token_questions_total.render"] == 3 and state["token_told_entries"] == 3
+
+
+def messages(topic: str, **fields) -> dict:
+    return {"model": MODEL, "max_tokens": 8, "messages": [{"role": "user", "content": story(topic)}], **fields}
+
+
+def responses(topic: str, **fields) -> dict:
+    return {"model": MODEL, "max_output_tokens": 8, "input": [{"role": "user", "content": story(topic)}], **fields}
+
+
+def next_of_messages(body: dict, answer: dict) -> dict:
+    return {**body, "messages": [*body["messages"], {"role": "assistant", "content": answer["content"]},
+                                 {"role": "user", "content": "And then?"}]}
+
+
+def next_of_responses(body: dict, answer: dict) -> dict:
+    said = [{"role": item["role"], "content": item["content"]} for item in answer["output"]]
+    return {**body, "input": [*body["input"], *said, {"role": "user", "content": "And then?"}]}
+
+
+FUNCTION = {"type": "function", "name": "f", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}
+OTHER_APIS = {
+    "messages": (MESSAGES, messages, next_of_messages, {
+        "system": [{"type": "text", "text": "Be short."}], "tools": [{"name": "f", "input_schema": {"type": "object"}}],
+        "tool_choice": {"type": "auto"}, "thinking": {"type": "adaptive"}, "output_config": {"effort": "low"}}),
+    "responses": (RESPONSES, responses, next_of_responses, {
+        "instructions": "Be short.", "tools": [FUNCTION], "tool_choice": "auto", "reasoning": {"effort": "low"}}),
+}
+
+
+@pytest.mark.parametrize("api", OTHER_APIS)
+def test_other_apis_are_told_by_their_own_endpoints(start_engines, start, api):
+    path, first_of, next_of, fields = OTHER_APIS[api]
+    sim = start_engines(3)
+    gateway = start(sim)
+    for engine in range(3):
+        body = first_of(f"river {engine}", **fields)
+        first = ask_engine(sim, engine, body, path)
+        eventually(lambda: holds(gateway, name(sim, engine)) > 10, "its blocks are known")
+        answer, record = ask(gateway, next_of(body, first), path)
+        assert record["endpoint"] == name(sim, engine)
+        assert_exact(answer, record)
+        assert predicted(record) == record["cached_tokens"] == cached_of(answer) > 500, record
+    assert outcomes(gateway) == {"told": 3}
+    assert questions(gateway, "render") == 3 and questions(gateway, "tokenize") == 0
+    drifts = [p["drift"] for p in gateway.admin_get("/debug/kv").json()["publishers"] if p["drift"]]
+    assert sum(d["answers"] for d in drifts) == 3 and not any(d["differs"] or d["error"] for d in drifts), drifts
+    # Whatever tokens depend on makes another question; what they do not depend on makes none.
+    again = first_of("river 0", **fields)
+    _, record = ask(gateway, again, path)
+    ask(gateway, {**again, "temperature": 0.5}, path)
+    assert outcomes(gateway) == {"told": 4, "told_before": 1}
+    for field in fields:
+        answer, record = ask(gateway, {k: v for k, v in again.items() if k != field}, path)
+        assert_exact(answer, record)
+    assert outcomes(gateway) == {"told": 4 + len(fields), "told_before": 1}
+
+
+@pytest.mark.parametrize("api", OTHER_APIS)
+def test_other_apis_are_not_asked_of_tokenize(start_engines, start, api):
+    path, first_of, _, _ = OTHER_APIS[api]
+    sim = start_engines(1, "--no-render")
+    gateway = start(sim)
+    for turn in range(2):
+        assert_approximate(*ask(gateway, first_of(f"turn {turn}"), path))
+    assert outcomes(gateway) == {"ask_no_route": 2}
+    assert questions(gateway, "render") == 1 and questions(gateway, "tokenize") == 0
+    assert_exact(*ask(gateway, chat("chat")))
+    assert questions(gateway, "tokenize") == 1
+
+
+def test_a_server_that_renders_chats_alone(start_engines, start, fake):
+    """As vLLM was before it had the other endpoints."""
+    sim = start_engines(1)
+    render = render_with(sim)
+
+    async def answer(request, connection):
+        if request.path in ("/v1/chat/completions/render", "/v1/completions/render"):
+            return await render(request, connection)
+        await connection.whole(404, b'{"detail":"Not Found"}')
+
+    fake.answer = answer
+    gateway = start(sim, vllm(fake))
+    for turn in range(2):
+        assert_approximate(*ask(gateway, messages(f"turn {turn}"), MESSAGES))
+        assert_approximate(*ask(gateway, responses(f"turn {turn}"), RESPONSES))
+        assert_exact(*ask(gateway, chat(f"turn {turn}")))
+    assert outcomes(gateway) == {"ask_no_route": 4, "told": 2}
+    assert [r.path for r in fake.requests] == ["/v1/messages/render", "/v1/responses/render",
+                                               "/v1/chat/completions/render", "/v1/chat/completions/render"]
+    assert gateway.metric("penstock_token_servers", state="render") == 1
+
+
+def test_several_prompts_are_counted(start_engines, start):
+    """The caches' index is asked for one prompt: several go by what was sent where."""
+    sim = start_engines(2)
+    gateway = start(sim)
+    body = {"model": MODEL, "prompt": [story("one"), "Two.", story("three", 7)], "max_tokens": 4}
+    for _ in range(2):
+        answer, record = ask(gateway, body, TEXT)
+        assert record["estimated_input_tokens"] == answer["usage"]["prompt_tokens"], record
+        assert record["estimated_because"] is None, record
+    assert outcomes(gateway) == {"told": 1, "told_before": 1}
+    ask(gateway, {**body, "prompt": body["prompt"][::-1]}, TEXT)
+    assert outcomes(gateway) == {"told": 2, "told_before": 1}
+
+
+def test_as_many_answers_as_there_are_prompts(start_engines, start, fake):
+    sim = start_engines(1)
+
+    async def answer(request, connection):
+        told = [{"token_ids": [1, 2]} for _ in request.json()["prompt"]]
+        await connection.whole(200, json.dumps(told[1:]).encode())
+
+    fake.answer = answer
+    gateway = start(sim, vllm(fake))
+    assert_approximate(*ask(gateway, {"model": MODEL, "prompt": ["one", "two", "three"], "max_tokens": 4}, TEXT))
+    assert outcomes(gateway) == {"ask_bad_answer": 1}
 
 
 BODIES = {
@@ -247,9 +386,14 @@ def test_what_cannot_be_asked_for_says_why(start_engines, start):
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,aGVsbG8="}}
     ask(gateway, {"model": MODEL, "max_tokens": 4, "messages": [
         {"role": "user", "content": [{"type": "text", "text": story("image")}, image]}]})
-    ask(gateway, {"model": MODEL, "max_tokens": 4, "messages": [{"role": "user", "content": story("a")}]}, "/v1/messages")
-    ask(gateway, {"model": MODEL, "max_output_tokens": 4, "input": story("r")}, "/v1/responses")
-    assert outcomes(gateway) == {"media": 1, "anthropic": 1, "other_api": 1}
+    ask(gateway, {"model": MODEL, "max_tokens": 4, "messages": [
+        {"role": "user", "content": [{"type": "image", "source": {"type": "url", "url": "http://h/i"}}]}]}, MESSAGES)
+    ask(gateway, messages("thinking", thinking={"type": "disabled"}), MESSAGES)
+    for field in ({"previous_response_id": "resp_1"}, {"conversation": "conv_1"}, {"truncation": "auto"},
+                  {"tools": [{"type": "web_search_preview"}]}):
+        ask(gateway, responses("stored", **field), RESPONSES)
+    assert outcomes(gateway) == {"media": 2, "anthropic": 1, "other_api": 4}
+    assert questions(gateway, "render") == 0
 
 
 def test_engines_with_tls_are_asked_with_tls(start_engines, start_tls, start_gateway, tmp_path):

@@ -123,6 +123,8 @@ Outcome OutcomeOf(tokens::AskResult result) {
 bool IsOpen(Outcome outcome) {
   switch (outcome) {
     case Outcome::kNoTokenizer:
+    case Outcome::kOtherApi:
+    case Outcome::kAnthropic:
     case Outcome::kNoTemplate:
     case Outcome::kOwnTemplate:
     case Outcome::kOtherFormat:
@@ -418,11 +420,11 @@ class TokenProducer : public sched::Producer, public sched::AsksForTokens {
     context.input_tokens =
         context.tokens.are_known ? context.tokens.ids.size() : Estimate(context.request);
   }
-  // Tokens of the one prompt that was asked for.
-  void Take(const std::vector<uint32_t>& ids, Outcome outcome,
+  // Tokens of the prompts that were asked for.
+  void Take(const tokens::TokenAnswer& told, Outcome outcome,
             sched::RequestContext& context) const {
-    context.tokens.ids = ids;
-    context.tokens.sequence_ends.push_back(static_cast<uint32_t>(ids.size()));
+    context.tokens.ids = told.ids;
+    context.tokens.sequence_ends = told.sequence_ends;
     Settle(outcome, context);
   }
   void AddAskedStats(std::vector<sched::PluginStat>* stats) const {

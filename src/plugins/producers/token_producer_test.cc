@@ -373,28 +373,82 @@ TEST(TokenProducer, LeavesOpenWhatOthersMayKnow) {
   EXPECT_EQ(late.input_tokens, 2u);
   EXPECT_EQ(CountsOf(*producer)["token_prompts_total ask_timeout"], 1);
 
-  const auto ids =
-      std::make_shared<const std::vector<uint32_t>>(std::vector<uint32_t>{5, 6, 7, 8, 9});
-  context.tokens.told = ids;
+  const auto told =
+      std::make_shared<const tokens::TokenAnswer>(tokens::TokenAnswer{{5, 6, 7, 8, 9}, {5}});
+  context.tokens.told = told;
   producer->Prepare(context, Time());
   EXPECT_TRUE(context.tokens.are_known);
   EXPECT_FALSE(context.tokens.can_be_asked);
-  EXPECT_EQ(context.tokens.ids, *ids);
+  EXPECT_EQ(context.tokens.ids, told->ids);
   EXPECT_THAT(context.tokens.sequence_ends, ElementsAre(5));
   EXPECT_EQ(context.input_tokens, 5u);
   EXPECT_EQ(CountsOf(*producer)["token_prompts_total told"], 1);
 
   // Kept by whoever asked; the next one finds it.
-  asks.asked().told().Store(tokens::KeyOf(context.request, asks.asked().options().secret), ids,
+  asks.asked().told().Store(tokens::KeyOf(context.request, asks.asked().options().secret), told,
                             Time());
   auto again = Chat(parts);
   producer->Prepare(again, Time());
-  EXPECT_EQ(again.tokens.ids, *ids);
+  EXPECT_EQ(again.tokens.ids, told->ids);
   EXPECT_EQ(CountsOf(*producer)["token_prompts_total told_before"], 1);
   auto other = Chat(parts);
   other.request.target_model = "adapter";
   producer->Prepare(other, Time());
   EXPECT_TRUE(other.tokens.can_be_asked);
+}
+
+TEST(TokenProducer, LeavesOpenWhatOtherApisAsk) {
+  Made<sched::Producer> producer("token-producer");
+  sched::AsksForTokens& asks = *producer->asks_for_tokens();
+  asks.asked().SetAsked();
+  const std::vector<model::PromptPart> parts = {{"abcdefgh", true}};
+  auto messages = Chat(parts);
+  messages.request.api = model::Api::kMessages;
+  producer->Prepare(messages, Time());
+  EXPECT_TRUE(messages.tokens.can_be_asked);
+  asks.GiveUp(messages, tokens::AskResult::kNotOfUse);
+  EXPECT_THAT(std::string(messages.tokens.unknown_because), HasSubstr("Anthropic"));
+  EXPECT_EQ(CountsOf(*producer)["token_prompts_total anthropic"], 1);
+
+  sched::RequestContext response;
+  response.request.api = model::Api::kResponses;
+  response.request.prompt = parts;
+  response.request.source.input = "\"abcdefgh\"";
+  producer->Prepare(response, Time());
+  EXPECT_TRUE(response.tokens.can_be_asked);
+  auto stored = response;
+  stored.request.source.previous_response_id = "\"r\"";
+  producer->Prepare(stored, Time());
+  EXPECT_FALSE(stored.tokens.can_be_asked);
+  EXPECT_EQ(CountsOf(*producer)["token_prompts_total other_api"], 1);
+}
+
+TEST(TokenProducer, TakesWhatItIsToldOfSeveralPrompts) {
+  Made<sched::Producer> producer("token-producer");
+  sched::AsksForTokens& asks = *producer->asks_for_tokens();
+  asks.asked().SetAsked();
+  const std::vector<model::PromptPart> parts = {{"abcdefgh", true}, {"ij", true}};
+  sched::RequestContext context;
+  context.request.api = model::Api::kCompletions;
+  context.request.prompt = parts;
+  producer->Prepare(context, Time());
+  EXPECT_TRUE(context.tokens.can_be_asked);
+  EXPECT_EQ(context.input_tokens, 3u);
+  const auto told =
+      std::make_shared<const tokens::TokenAnswer>(tokens::TokenAnswer{{5, 6, 7, 8, 9}, {3, 5}});
+  context.tokens.told = told;
+  producer->Prepare(context, Time());
+  EXPECT_EQ(context.tokens.ids, told->ids);
+  EXPECT_THAT(context.tokens.sequence_ends, ElementsAre(3, 5));
+  EXPECT_EQ(context.input_tokens, 5u);
+
+  asks.asked().told().Store(tokens::KeyOf(context.request, asks.asked().options().secret), told,
+                            Time());
+  sched::RequestContext again;
+  again.request = context.request;
+  producer->Prepare(again, Time());
+  EXPECT_THAT(again.tokens.sequence_ends, ElementsAre(3, 5));
+  EXPECT_EQ(CountsOf(*producer)["token_prompts_total told_before"], 1);
 }
 
 TEST(TokenProducer, EveryReasonHasAnOutcomeOfItsOwn) {
