@@ -70,30 +70,42 @@ constexpr uint8_t kOfChats = 1;
 constexpr uint8_t kOfCompletions = 2;
 constexpr uint8_t kOfTokenize = 4;
 constexpr uint8_t kOfMessages = 8;
+constexpr uint8_t kOfResponses = 16;
 constexpr struct {
   std::string_view name;
   std::string_view model::PromptSource::*field;
   uint8_t of;
 } kSourceFields[] = {
     {"messages", &model::PromptSource::messages, kOfChats | kOfTokenize | kOfMessages},
-    {"tools", &model::PromptSource::tools, kOfChats | kOfTokenize | kOfMessages},
+    {"tools", &model::PromptSource::tools, kOfChats | kOfTokenize | kOfMessages | kOfResponses},
     {"documents", &model::PromptSource::documents, kOfChats},
     {"chat_template", &model::PromptSource::chat_template, kOfChats | kOfTokenize},
     {"chat_template_kwargs", &model::PromptSource::chat_template_kwargs,
-     kOfChats | kOfTokenize | kOfMessages},
+     kOfChats | kOfTokenize | kOfMessages | kOfResponses},
     {"add_generation_prompt", &model::PromptSource::add_generation_prompt, kOfChats | kOfTokenize},
     {"continue_final_message", &model::PromptSource::continue_final_message,
      kOfChats | kOfTokenize},
     {"reasoning_effort", &model::PromptSource::reasoning_effort, kOfChats},
-    {"tool_choice", &model::PromptSource::tool_choice, kOfChats | kOfMessages},
+    {"tool_choice", &model::PromptSource::tool_choice, kOfChats | kOfMessages | kOfResponses},
     {"add_special_tokens", &model::PromptSource::add_special_tokens,
      kOfChats | kOfCompletions | kOfTokenize},
     {"truncate_prompt_tokens", &model::PromptSource::truncate_prompt_tokens,
      kOfChats | kOfCompletions},
     {"prompt_embeds", &model::PromptSource::prompt_embeds, kOfCompletions},
+    {"response_format", &model::PromptSource::response_format, kOfChats},
+    {"suffix", &model::PromptSource::suffix, kOfCompletions},
     {"system", &model::PromptSource::system, kOfMessages},
     {"thinking", &model::PromptSource::thinking, kOfMessages},
     {"output_config", &model::PromptSource::output_config, kOfMessages},
+    {"input", &model::PromptSource::input, kOfResponses},
+    {"instructions", &model::PromptSource::instructions, kOfResponses},
+    {"reasoning", &model::PromptSource::reasoning, kOfResponses},
+    {"text", &model::PromptSource::text, kOfResponses},
+    {"truncation", &model::PromptSource::truncation, kOfResponses},
+    {"previous_input_messages", &model::PromptSource::previous_input_messages, kOfResponses},
+    {"previous_response_id", &model::PromptSource::previous_response_id, kOfResponses},
+    {"conversation", &model::PromptSource::conversation, kOfResponses},
+    {"prompt", &model::PromptSource::stored_prompt, kOfResponses},
 };
 
 uint8_t SourceOf(Api api) {
@@ -108,6 +120,8 @@ uint8_t SourceOf(Api api) {
       return kOfTokenize;
     case Api::kMessages:
       return kOfMessages;
+    case Api::kResponses:
+      return kOfResponses;
     default:
       return 0;
   }

@@ -84,16 +84,45 @@ TEST(BodyReader, KeepsTheJsonThatTokensAreMadeOf) {
   EXPECT_EQ(request.source.reasoning_effort, "");
   EXPECT_EQ(request.source.documents, "");
   EXPECT_FALSE(request.source.is_anthropic);
-  const std::string anthropic = R"({"model": "m", "max_tokens": 1, "system": "s",
-    "messages": [{"role": "user"}], "thinking": {"type": "adaptive"}, "documents": [1],
-    "output_config": {}})";
-  ASSERT_TRUE(reader.Read(Api::kMessages, anthropic, &request, &splices));
+}
+
+TEST(BodyReader, KeepsTheJsonThatOtherApisMakeTokensOf) {
+  BodyReader reader;
+  model::Request request;
+  std::vector<Splice> splices;
+  const std::string messages = R"({"model": "m", "max_tokens": 1, "messages": [{"role": "user"}],
+    "system": [], "thinking": {"type": "adaptive"}, "output_config": {"effort": "low"},
+    "tool_choice": {"type": "any"}, "tools": [1], "chat_template_kwargs": {}, "documents": [2],
+    "input": 3})";
+  ASSERT_TRUE(reader.Read(Api::kMessages, messages, &request, &splices));
   EXPECT_TRUE(request.source.is_anthropic);
   EXPECT_EQ(request.source.messages, R"([{"role": "user"}])");
-  EXPECT_EQ(request.source.system, "\"s\"");
+  EXPECT_EQ(request.source.system, "[]");
   EXPECT_EQ(request.source.thinking, R"({"type": "adaptive"})");
-  EXPECT_EQ(request.source.output_config, "{}");
+  EXPECT_EQ(request.source.output_config, R"({"effort": "low"})");
+  EXPECT_EQ(request.source.tool_choice, R"({"type": "any"})");
+  EXPECT_EQ(request.source.tools, "[1]");
+  EXPECT_EQ(request.source.chat_template_kwargs, "{}");
   EXPECT_EQ(request.source.documents, "");
+  EXPECT_EQ(request.source.input, "");
+  const std::string responses = R"({"model": "m", "input": "hi", "instructions": "short",
+    "tools": [2], "tool_choice": "auto", "reasoning": {"effort": "low"}, "text": {"a": 1},
+    "truncation": "auto", "previous_input_messages": [3], "previous_response_id": "r",
+    "conversation": "c", "prompt": {"id": "p"}, "chat_template_kwargs": {"b": 2}, "messages": 4})";
+  ASSERT_TRUE(reader.Read(Api::kResponses, responses, &request, &splices));
+  EXPECT_EQ(request.source.input, "\"hi\"");
+  EXPECT_EQ(request.source.instructions, "\"short\"");
+  EXPECT_EQ(request.source.tools, "[2]");
+  EXPECT_EQ(request.source.tool_choice, "\"auto\"");
+  EXPECT_EQ(request.source.reasoning, R"({"effort": "low"})");
+  EXPECT_EQ(request.source.text, R"({"a": 1})");
+  EXPECT_EQ(request.source.truncation, "\"auto\"");
+  EXPECT_EQ(request.source.previous_input_messages, "[3]");
+  EXPECT_EQ(request.source.previous_response_id, "\"r\"");
+  EXPECT_EQ(request.source.conversation, "\"c\"");
+  EXPECT_EQ(request.source.stored_prompt, R"({"id": "p"})");
+  EXPECT_EQ(request.source.chat_template_kwargs, R"({"b": 2})");
+  EXPECT_EQ(request.source.messages, "");
 }
 
 TEST(BodyReader, TellsIdsAndMedia) {

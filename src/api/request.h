@@ -60,9 +60,9 @@ class BodyEdits {
   // takes the place of an earlier one. False, and nothing is done, when the body names no model or
   // is no JSON text of its own (gRPC).
   bool RewriteModel(std::string_view model);
-  // The object gets one more field. REQUIRES: `json` is one valid JSON value, and the field is none
-  // of the body's: kv_transfer_params, of which every other is cut. False, and nothing is done,
-  // when the body is no JSON object of its own.
+  // The object gets one more field. Where the body has it already, engines take the body's; of
+  // kv_transfer_params every other is cut. False, and nothing is done, when the body is no JSON
+  // object of its own. REQUIRES: `json` is one valid JSON value.
   bool AddField(std::string_view name, std::string_view json);
 
   // All edits, sorted, without overlaps; those of Read, too.

@@ -48,6 +48,10 @@ AskResult ResultOf(TokenServers::WhyNot why) {
   return why == TokenServers::WhyNot::kResting ? AskResult::kResting : AskResult::kNoRoute;
 }
 
+tokens::TokenEndpoint RenderOf(const model::Request& request) {
+  return tokens::EndpointOf(TokenRoute::kRender, request.api);
+}
+
 }  // namespace
 
 class TokenAsker::Asking final : public http::CallListener {
@@ -65,10 +69,11 @@ class TokenAsker::Asking final : public http::CallListener {
         began_(loop_.Now()),
         then_(std::move(then)),
         timer_(loop_, [this] { End(AskResult::kTimeout); }) {
-    options_.connect_timeout = options_.first_byte_timeout = options_.idle_timeout =
-        asked_.options().timeout;
+    const Duration timeout = this->request().source.has_media ? asked_.options().media_timeout
+                                                              : asked_.options().timeout;
+    options_.connect_timeout = options_.first_byte_timeout = options_.idle_timeout = timeout;
     if (question_.scheme == model::Scheme::kHttps) options_.tls = asker.tls_;
-    timer_.Start(asked_.options().timeout);
+    timer_.Start(timeout);
     Send();
   }
   ~Asking() override {
@@ -92,6 +97,10 @@ class TokenAsker::Asking final : public http::CallListener {
   void TellServers(AskResult result, std::string_view reason);
   void GiveAnswer() { asked_.answers().Give(std::exchange(charged_, 0)); }
   const model::Request& request() const { return request_->context().request; }
+  // Where the question is now.
+  tokens::TokenEndpoint endpoint() const {
+    return tokens::EndpointOf(question_.route, request().api);
+  }
 
   net::Loop& loop_;
   director::Director& director_;
@@ -110,7 +119,7 @@ class TokenAsker::Asking final : public http::CallListener {
   std::string answer_;
   uint64_t charged_ = 0;  // of the budget, for answer_
   size_t max_answer_ = 0;
-  std::shared_ptr<const std::vector<uint32_t>> ids_;
+  std::shared_ptr<const tokens::TokenAnswer> told_;
   net::Timer timer_;
   std::unique_ptr<http::Call> call_;
 };
@@ -123,6 +132,8 @@ std::vector<std::string_view> TokenAsker::Asking::Body() {
   // As the engine will have it, under the name by which the server knows the model.
   api::BodyEdits edits = request_->incoming().edits;
   if (question_.model != request().model) edits.RewriteModel(question_.model);
+  // Where they are and what they are called will do; what was made of them may be many megabytes.
+  if (request().source.has_media) edits.AddField("mm_payload", "\"none\"");
   splices_ = edits.Splices();
   return api::ApplySplices(request_->body(), splices_);
 }
@@ -147,7 +158,7 @@ void TokenAsker::Asking::Send() {
   std::vector<std::string_view> body = Body();
   size_t bytes = 0;
   for (const std::string_view piece : body) bytes += piece.size();
-  max_answer_ = tokens::MaxAnswerBytes(bytes);
+  max_answer_ = tokens::MaxAnswerBytes(bytes, tokens::PromptsOf(request()));
   status_ = 0;
   answer_.clear();
   GiveAnswer();
@@ -179,8 +190,7 @@ void TokenAsker::Asking::OnEnd() { status_ == 200 ? Read() : OnRefusal(); }
 
 void TokenAsker::Asking::OnRefusal() {
   if (IsNoRoute(status_, answer_)) {
-    const bool is_news =
-        asked_.servers().OnNoRoute(question_.address, question_.route, loop_.Now());
+    const bool is_news = asked_.servers().OnNoRoute(question_.address, endpoint(), loop_.Now());
     if (is_news) {
       telemetry::log::Warn("a server that is asked for tokens has no such endpoint",
                            {{"endpoint", question_.address},
@@ -190,7 +200,7 @@ void TokenAsker::Asking::OnRefusal() {
     if (question_.route == TokenRoute::kTokenize || !tokens::FitsTokenize(request())) {
       return End(AskResult::kNoRoute);
     }
-    const auto next = asked_.servers().Choose(question_.address, true, loop_.Now());
+    const auto next = asked_.servers().Choose(question_.address, endpoint(), true, loop_.Now());
     if (!next || *next == TokenRoute::kRender) {
       return End(next ? AskResult::kNoRoute : ResultOf(next.error()));
     }
@@ -202,9 +212,12 @@ void TokenAsker::Asking::OnRefusal() {
 }
 
 void TokenAsker::Asking::Read() {
-  auto ids = tokens::ReadTokenAnswer(question_.route, answer_);
-  if (!ids) return End(AskResult::kBadAnswer, ids.error().message);
-  ids_ = std::make_shared<const std::vector<uint32_t>>(*std::move(ids));
+  auto told = tokens::ReadTokenAnswer(question_.route, answer_, tokens::PromptsOf(request()));
+  if (!told) return End(AskResult::kBadAnswer, told.error().message);
+  if (request().source.has_media && told->media.empty()) {
+    return End(AskResult::kBadAnswer, "the answer does not say where the prompt's media are");
+  }
+  told_ = std::make_shared<const tokens::TokenAnswer>(*std::move(told));
   End(AskResult::kTold);
 }
 
@@ -219,7 +232,7 @@ void TokenAsker::Asking::TellServers(AskResult result, std::string_view reason) 
   switch (result) {
     case AskResult::kTold:
     case AskResult::kRefused:
-      return asked_.servers().OnAnswer(question_.address, question_.route, loop_.Now());
+      return asked_.servers().OnAnswer(question_.address, endpoint(), loop_.Now());
     case AskResult::kTimeout:
     case AskResult::kUnreached:
     case AskResult::kFailed:
@@ -244,10 +257,10 @@ void TokenAsker::Asking::End(AskResult result, std::string_view reason) {
   asked_.counts().micros.fetch_add(static_cast<uint64_t>((loop_.Now() - began_) / microseconds(1)),
                                    kRelaxed);
   sched::RequestContext& context = request_->context();
-  if (ids_ != nullptr) {
+  if (told_ != nullptr) {
     const auto key = tokens::KeyOf(context.request, asked_.options().secret);
-    asked_.told().Store(key, ids_, loop_.Now());
-    context.tokens.told = std::move(ids_);
+    asked_.told().Store(key, told_, loop_.Now());
+    context.tokens.told = std::move(told_);
     context.prefix_keys.clear();
     director_.scheduler().Prepare(context, received_);
   } else {
@@ -326,8 +339,8 @@ TokenAsker::Chosen TokenAsker::ChooseServer(const model::Request& request,
   question.port = options.port;
   question.address = AddressOf(options.host, options.port);
   question.model = *std::move(name);
-  const auto route =
-      asked_.servers().Choose(question.address, tokens::FitsTokenize(request), loop_.Now());
+  const auto route = asked_.servers().Choose(question.address, RenderOf(request),
+                                             tokens::FitsTokenize(request), loop_.Now());
   if (!route) return std::unexpected(ResultOf(route.error()));
   question.route = *route;
   return question;
@@ -347,7 +360,8 @@ TokenAsker::Chosen TokenAsker::ChooseEngine(const model::Request& request,
   const size_t first = candidates.empty() ? 0 : random_.Below(candidates.size());
   for (size_t k = 0; k < std::min(candidates.size(), kMaxTried); ++k) {
     const model::EndpointInfo& engine = pool.endpoints[candidates[(first + k) % candidates.size()]];
-    const auto route = asked_.servers().Choose(engine.address, fits, loop_.Now());
+    const auto route =
+        asked_.servers().Choose(engine.address, RenderOf(request), fits, loop_.Now());
     if (!route) {
       if (why != AskResult::kResting) why = ResultOf(route.error());
       continue;

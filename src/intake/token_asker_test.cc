@@ -133,10 +133,12 @@ class TokenAskerTest : public ::testing::Test {
     director_->scheduler().knows_caches()->caches().SetTable(std::move(table));
   }
 
-  std::shared_ptr<LongRequest> Request(std::string_view body = kBody) {
+  std::shared_ptr<LongRequest> Request(std::string_view body = kBody,
+                                       const api::Route& route = kChat) {
     auto request = std::make_shared<LongRequest>(
         std::string(body), std::vector<model::HeaderView>{{"authorization", "Bearer x"}});
-    EXPECT_TRUE(request->Read(kChat, "id"));
+    EXPECT_TRUE(request->Read(route, "id"));
+    EXPECT_EQ(request->incoming().request.api, route.api);
     sched::RequestContext context;
     context.request = std::move(request->incoming().request);
     request->Begin(std::move(context));
@@ -154,16 +156,17 @@ class TokenAskerTest : public ::testing::Test {
           asker_->Ask(*std::move(question), std::move(request), Time(), [this](LongRequest* told) {
             EXPECT_TRUE(loops_.at(0).IsCurrent());
             told_.push_back(told->context().tokens);
-            EXPECT_EQ(told->body(), kBody);
             done_.release();
           }));
     });
     return is_asked;
   }
   // What became of one that is asked for.
-  const sched::PromptTokens& Told(std::string_view body = kBody) {
-    EXPECT_TRUE(Ask(Request(body)));
+  const sched::PromptTokens& Told(std::string_view body = kBody, const api::Route& route = kChat) {
+    const auto request = Request(body, route);
+    EXPECT_TRUE(Ask(request));
     done_.acquire();
+    EXPECT_EQ(request->body(), body);
     return told_.back();
   }
   void OnLoop(std::move_only_function<void()> task) { loops_.at(0).RunAndWait(std::move(task)); }
@@ -226,6 +229,65 @@ TEST_F(TokenAskerTest, WithNeitherTheRequestGoesOnAndSaysWhy) {
   auto request = Request();
   EXPECT_FALSE(Ask(request)) << "for a minute";
   EXPECT_THAT(std::string(request->context().tokens.unknown_because), HasSubstr("has no endpoint"));
+}
+
+constexpr api::Route kText = {.api = model::Api::kCompletions};
+constexpr api::Route kMessages = {.api = model::Api::kMessages};
+constexpr api::Route kResponses = {.api = model::Api::kResponses};
+constexpr std::string_view kMessagesBody =
+    R"({"model": "m", "max_tokens": 3, "system": "s", "messages": [{"role": "user", "content": "hello"}]})";
+constexpr std::string_view kResponsesBody = R"({"model": "m", "input": "hello"})";
+
+TEST_F(TokenAskerTest, OtherApisHaveRenderEndpointsOfTheirOwn) {
+  server_.answers["/v1/messages/render"] = {200, R"({"token_ids": [1, 2]})"};
+  server_.answers["/v1/responses/render"] = {200, R"({"token_ids": [3]})"};
+  Start();
+  EXPECT_THAT(Told(kMessagesBody, kMessages).ids, ElementsAre(1, 2));
+  EXPECT_THAT(Told(kResponsesBody, kResponses).ids, ElementsAre(3));
+  OnLoop([&] {
+    ASSERT_EQ(server_.said.size(), 2u);
+    EXPECT_EQ(server_.said[0].body, kMessagesBody);
+    EXPECT_EQ(server_.said[1].body, kResponsesBody);
+  });
+  EXPECT_FALSE(Ask(Request(kMessagesBody, kMessages))) << "it is known now";
+  EXPECT_FALSE(Ask(Request(kResponsesBody, kResponses)));
+}
+
+// As vLLM was before it had these.
+TEST_F(TokenAskerTest, AServerThatDoesNotRenderMessagesRendersChatsAllTheSame) {
+  server_.answers["/v1/messages/render"] = {404, R"({"detail":"Not Found"})"};
+  server_.answers[std::string(kRenderPath)] = {200, R"({"token_ids": [5]})"};
+  Start();
+  EXPECT_THAT(std::string(Told(kMessagesBody, kMessages).unknown_because),
+              HasSubstr("has no endpoint"));
+  EXPECT_THAT(Told().ids, ElementsAre(5));
+  EXPECT_FALSE(Ask(Request(kMessagesBody, kMessages))) << "for a minute";
+  EXPECT_EQ(asked().counts().sent[1].load(), 0u) << "/tokenize knows no such messages";
+  EXPECT_EQ(asked().servers().counts().render, 1u);
+}
+
+TEST_F(TokenAskerTest, SeveralPromptsAreToldAtOnce) {
+  server_.answers["/v1/completions/render"] = {200,
+                                               R"([{"token_ids": [1, 2]}, {"token_ids": [3]}])"};
+  Start();
+  const sched::PromptTokens& tokens = Told(R"({"model": "m", "prompt": ["a b", "c"]})", kText);
+  EXPECT_TRUE(tokens.are_known);
+  EXPECT_THAT(tokens.ids, ElementsAre(1, 2, 3));
+  EXPECT_THAT(tokens.sequence_ends, ElementsAre(2, 3));
+  EXPECT_THAT(std::string(Told(R"({"model": "m", "prompt": ["a b"]})", kText).unknown_because),
+              HasSubstr("answered something else"));
+  EXPECT_THAT(
+      std::string(Told(R"({"model": "m", "prompt": ["a", "b", "c"]})", kText).unknown_because),
+      HasSubstr("answered something else"));
+}
+
+TEST_F(TokenAskerTest, SeveralPromptsAreNotTokenized) {
+  server_.answers["/v1/completions/render"] = {404, R"({"detail":"Not Found"})"};
+  server_.answers["/tokenize"] = {200, R"({"count": 1, "tokens": [8]})"};
+  Start();
+  EXPECT_THAT(std::string(Told(R"({"model": "m", "prompt": ["a b", "c"]})", kText).unknown_because),
+              HasSubstr("has no endpoint"));
+  EXPECT_THAT(Told(R"({"model": "m", "prompt": "a b"})", kText).ids, ElementsAre(8));
 }
 
 TEST_F(TokenAskerTest, AModelThatIsNotThereIsNoMissingEndpoint) {

@@ -69,9 +69,22 @@ struct PromptSource {
   std::string_view add_special_tokens;
   std::string_view truncate_prompt_tokens;
   std::string_view prompt_embeds;
-  std::string_view system;  // these three are Anthropic's
+  std::string_view response_format;
+  std::string_view suffix;
+  // Of Anthropic's messages.
+  std::string_view system;
   std::string_view thinking;
   std::string_view output_config;
+  // Of OpenAI's responses; the last three refer to what the engine stored.
+  std::string_view input;
+  std::string_view instructions;
+  std::string_view reasoning;
+  std::string_view text;
+  std::string_view truncation;
+  std::string_view previous_input_messages;
+  std::string_view previous_response_id;
+  std::string_view conversation;
+  std::string_view stored_prompt;
   bool is_anthropic = false;  // messages and tools are in Anthropic's form
   bool holds_ids = false;     // the prompt's parts are token ids, as the client gave them
   bool has_media = false;     // images, audio or video are part of it

@@ -32,6 +32,7 @@ class ExactCaches;
 namespace penstock::tokens {
 class AskedTokens;
 enum class AskResult : uint8_t;
+struct TokenAnswer;
 }  // namespace penstock::tokens
 
 namespace penstock::sched {
@@ -110,7 +111,7 @@ struct PromptTokens {
   // yet.
   bool can_be_asked = false;
   // By whom they were told then. Set between two calls of Prepare; not null: they count.
-  std::shared_ptr<const std::vector<uint32_t>> told;
+  std::shared_ptr<const tokens::TokenAnswer> told;
 };
 
 // What the brain keeps of a request from arrival to end. The director owns one per request.

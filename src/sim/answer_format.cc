@@ -435,7 +435,7 @@ std::string RenderPrompts(const Job& job, std::string_view id) {
            out.empty() ? "" : ",", Quoted(id), fmt::to_string(fmt::join(tokens, ",")),
            Quoted(job.model), job.stream);
   }
-  return job.api == model::Api::kChatRender ? out : "[" + out + "]";
+  return job.api == model::Api::kCompletions ? "[" + out + "]" : out;
 }
 
 std::string RenderModels(const Names& names, int64_t created) {

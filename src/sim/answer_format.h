@@ -59,7 +59,7 @@ std::string RenderWhole(const Job& job, const AnswerHead& head,
 // Embeddings, rerank and score: vectors and scores come from the prompts' tokens.
 std::string RenderPooled(const Job& job, const AnswerHead& head, const TokenUsage& usage);
 std::string RenderTokens(const Job& job, uint32_t max_model_len);
-// What the engine would compute for a chat, or for each prompt of a completion.
+// What the engine would compute for a chat of any API, or for each prompt of a completion.
 std::string RenderPrompts(const Job& job, std::string_view id);
 std::string RenderModels(const Names& names, int64_t created);
 

@@ -38,25 +38,24 @@ Handler::Handler(const Front& front, size_t index)
 
 Handler::~Handler() = default;
 
-model::Api Handler::ApiOf(std::string_view path) const {
-  const model::Api api = ClassifyPath(path);
-  const bool renders = api == model::Api::kChatRender || api == model::Api::kCompletionRender;
-  const bool is_hidden =
-      (renders && !front_.has_render) || (api == model::Api::kTokenize && !front_.has_tokenize);
-  return is_hidden ? model::Api::kOther : api;
+PostPath Handler::PathOf(std::string_view path) const {
+  const PostPath post = ClassifyPath(path);
+  const bool is_hidden = (post.renders && !front_.has_render) ||
+                         (post.api == model::Api::kTokenize && !front_.has_tokenize);
+  return is_hidden ? PostPath() : post;
 }
 
 void Handler::Handle(http::Exchange& exchange) {
   const http::RequestHead& head = exchange.head();
   const bool is_get = head.method == "GET" || head.method == "HEAD";
-  const model::Api api = ApiOf(head.path);
+  const PostPath post = PathOf(head.path);
   if (head.path == kResetPath && head.method == "POST") {
     front_.host->ResetPrefixCache(index_);
     return exchange.Respond(200, {}, "");
   }
   if (is_get && IsGetPath(head.path)) return HandleGet(exchange, head.path);
-  if (head.method == "POST" && api != model::Api::kOther) return HandlePost(exchange, api);
-  if (api == model::Api::kOther && !IsGetPath(head.path) && head.path != kResetPath) {
+  if (head.method == "POST" && post.api != model::Api::kOther) return HandlePost(exchange, post);
+  if (post.api == model::Api::kOther && !IsGetPath(head.path) && head.path != kResetPath) {
     exchange.Respond(404, kJson, R"({"detail":"Not Found"})");
   } else {
     exchange.Respond(405, kJson, R"({"detail":"Method Not Allowed"})");
@@ -72,15 +71,18 @@ void Handler::HandleGet(http::Exchange& exchange, std::string_view path) {
   exchange.Respond(200, {}, "");
 }
 
-void Handler::HandlePost(http::Exchange& exchange, model::Api api) {
-  auto job = ParseJob(api, exchange.body(), front_.names);
+void Handler::HandlePost(http::Exchange& exchange, const PostPath& post) {
+  auto job = ParseJob(post.api, exchange.body(), front_.names);
+  // Messages that are rendered are a chat to whoever sees the answer.
+  const bool is_chat = post.renders && post.api == model::Api::kMessages;
+  const model::Api api = is_chat ? model::Api::kChatCompletions : post.api;
   if (!job) {
     return exchange.Respond(job.error().status, kJson, RenderError(job.error(), api));
   }
   if (api == model::Api::kTokenize) {
     return exchange.Respond(200, kJson, RenderTokens(*job, front_.names.max_model_len));
   }
-  if (api == model::Api::kChatRender || api == model::Api::kCompletionRender) {
+  if (post.renders) {
     return exchange.Respond(200, kJson, RenderPrompts(*job, MakeId(exchange, api)));
   }
   AnswerHead head{MakeId(exchange, api), job->model, UnixSeconds()};

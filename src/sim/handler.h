@@ -46,10 +46,10 @@ class Handler final : public http::Handler {
  private:
   friend class Answer;
   void HandleGet(http::Exchange& exchange, std::string_view path);
-  void HandlePost(http::Exchange& exchange, model::Api api);
+  void HandlePost(http::Exchange& exchange, const PostPath& post);
   std::string MakeId(const http::Exchange& exchange, model::Api api);
   // kOther for an endpoint that this engine does not have.
-  model::Api ApiOf(std::string_view path) const;
+  PostPath PathOf(std::string_view path) const;
 
   const Front& front_;
   const size_t index_;

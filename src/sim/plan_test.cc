@@ -36,6 +36,19 @@ std::string Chat(std::string_view extra) {
   return R"({"messages":[{"role":"user","content":"Tell me more."}])" + std::string(extra) + "}";
 }
 
+TEST(PostPath, RenderEndpointsTakeTheBodiesOfThoseThatGenerate) {
+  for (const std::string_view path :
+       {"/v1/chat/completions", "/v1/completions", "/v1/messages", "/v1/responses"}) {
+    const PostPath generates = ClassifyPath(path);
+    const PostPath renders = ClassifyPath(std::string(path) + "/render");
+    EXPECT_NE(generates.api, Api::kOther) << path;
+    EXPECT_FALSE(generates.renders) << path;
+    EXPECT_EQ(renders.api, generates.api) << path;
+    EXPECT_TRUE(renders.renders) << path;
+  }
+  EXPECT_EQ(ClassifyPath("/v1/embeddings/render").api, Api::kOther);
+}
+
 TEST(Plan, LimitsDecideLengthAndReason) {
   const Plan natural = PlanOf(Chat(""));
   EXPECT_EQ(natural.request.end, engine::FinishReason::kStop);

@@ -379,14 +379,12 @@ Problem ReadTemplatedChat(const json::object& body, std::string_view system, con
 Problem ReadPrompt(const json::object& body, const Input& input, Job* job) {
   switch (job->api) {
     case Api::kChatCompletions:
-    case Api::kChatRender:
       return ReadTemplatedChat(body, "", input, job);
     case Api::kMessages:
       return ReadTemplatedChat(body, "system", input, job);
     case Api::kResponses:
       return ReadChat(body, "input", "instructions", input, job);
     case Api::kCompletions:
-    case Api::kCompletionRender:
       return ReadPrompts(body, "prompt", input, job);
     case Api::kTokenize:
       if (Find(body, "messages") != nullptr) return ReadTemplatedChat(body, "", input, job);
@@ -461,26 +459,28 @@ std::string RenderError(const HttpError& error, Api api) {
   return json::serialize(json::object{{"error", std::move(inner)}});
 }
 
-Api ClassifyPath(std::string_view path) {
-  constexpr std::pair<std::string_view, Api> kPaths[] = {
-      {"/v1/chat/completions", Api::kChatCompletions},
-      {"/v1/completions", Api::kCompletions},
-      {"/v1/chat/completions/render", Api::kChatRender},
-      {"/v1/completions/render", Api::kCompletionRender},
-      {"/v1/responses", Api::kResponses},
-      {"/v1/embeddings", Api::kEmbeddings},
-      {"/v1/messages", Api::kMessages},
-      {"/tokenize", Api::kTokenize},
-      {"/rerank", Api::kRerank},
-      {"/v1/rerank", Api::kRerank},
-      {"/v2/rerank", Api::kRerank},
-      {"/score", Api::kScore},
-      {"/v1/score", Api::kScore},
+PostPath ClassifyPath(std::string_view path) {
+  constexpr std::pair<std::string_view, PostPath> kPaths[] = {
+      {"/v1/chat/completions", {Api::kChatCompletions}},
+      {"/v1/chat/completions/render", {Api::kChatCompletions, true}},
+      {"/v1/completions", {Api::kCompletions}},
+      {"/v1/completions/render", {Api::kCompletions, true}},
+      {"/v1/responses", {Api::kResponses}},
+      {"/v1/responses/render", {Api::kResponses, true}},
+      {"/v1/messages", {Api::kMessages}},
+      {"/v1/messages/render", {Api::kMessages, true}},
+      {"/v1/embeddings", {Api::kEmbeddings}},
+      {"/tokenize", {Api::kTokenize}},
+      {"/rerank", {Api::kRerank}},
+      {"/v1/rerank", {Api::kRerank}},
+      {"/v2/rerank", {Api::kRerank}},
+      {"/score", {Api::kScore}},
+      {"/v1/score", {Api::kScore}},
   };
-  for (const auto& [known, api] : kPaths) {
-    if (path == known) return api;
+  for (const auto& [known, post] : kPaths) {
+    if (path == known) return post;
   }
-  return Api::kOther;
+  return {};
 }
 
 std::expected<Job, HttpError> ParseJob(Api api, std::string_view body, const Names& names) {

@@ -63,8 +63,13 @@ struct Job {
   uint32_t top_n = 0;                  // rerank; 0: all
 };
 
-// POST paths of vLLM; kOther for anything else.
-model::Api ClassifyPath(std::string_view path);
+// A POST path of vLLM: whose body it takes, and whether its answer is the prompts' tokens alone.
+struct PostPath {
+  model::Api api = model::Api::kOther;  // kOther: there is no such path
+  bool renders = false;
+};
+PostPath ClassifyPath(std::string_view path);
+// What render endpoints refuse is what would be refused if it was generated.
 std::expected<Job, HttpError> ParseJob(model::Api api, std::string_view body, const Names& names);
 
 }  // namespace penstock::sim

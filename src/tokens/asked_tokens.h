@@ -44,6 +44,8 @@ class AskedTokens {
     uint16_t port = 0;
     std::string model_name;  // as the render server knows it; "": as engines do
     Duration timeout = milliseconds(250);
+    Duration media_timeout =
+        seconds(30);  // of prompts with media, for which the render server is asked
     size_t cache_bytes = size_t{64} << 20;
     uint32_t max_asking = 64;
     uint64_t secret = 0;

@@ -35,17 +35,17 @@ TokenServers::Server* TokenServers::Find(std::string_view address, Time now) {
 }
 
 std::expected<TokenRoute, TokenServers::WhyNot> TokenServers::Choose(std::string_view address,
+                                                                     TokenEndpoint render,
                                                                      bool fits_tokenize, Time now) {
   MutexLock lock(mutex_);
   Server* const server = Find(address, now);
   TokenRoute route = TokenRoute::kRender;
   if (server != nullptr) {
-    const auto has = [&](TokenRoute r) {
-      return server->no_route_until[static_cast<size_t>(r)] <= now;
-    };
-    if (!has(route)) {
+    if (!server->Has(TokenEndpoint::kRender, now) || !server->Has(render, now)) {
       route = TokenRoute::kTokenize;
-      if (!fits_tokenize || !has(route)) return std::unexpected(WhyNot::kNoRoute);
+      if (!fits_tokenize || !server->Has(TokenEndpoint::kTokenize, now)) {
+        return std::unexpected(WhyNot::kNoRoute);
+      }
     }
     if (!server->breaker.LetsThrough(now, kFailures)) return std::unexpected(WhyNot::kResting);
   }
@@ -53,22 +53,22 @@ std::expected<TokenRoute, TokenServers::WhyNot> TokenServers::Choose(std::string
   return route;
 }
 
-void TokenServers::OnAnswer(std::string_view address, TokenRoute route, Time now) {
+void TokenServers::OnAnswer(std::string_view address, TokenEndpoint endpoint, Time now) {
   MutexLock lock(mutex_);
   all_.OnAnswer();
   Server* const server = Find(address, now);
   if (server == nullptr) return;
   server->breaker.OnAnswer();
-  server->no_route_until[static_cast<size_t>(route)] = Time();
+  server->NoneUntil(endpoint) = Time();
 }
 
-bool TokenServers::OnNoRoute(std::string_view address, TokenRoute route, Time now) {
+bool TokenServers::OnNoRoute(std::string_view address, TokenEndpoint endpoint, Time now) {
   MutexLock lock(mutex_);
   all_.OnAnswer();
   Server* const server = Find(address, now);
   if (server == nullptr) return false;
   server->breaker.OnAnswer();
-  Time& until = server->no_route_until[static_cast<size_t>(route)];
+  Time& until = server->NoneUntil(endpoint);
   const bool is_news = until == Time();
   until = now + kNoRouteFor;
   return is_news;
@@ -92,14 +92,11 @@ TokenServers::Counts TokenServers::counts() const {
   Counts counts;
   const Time now = now_;
   for (const auto& [address, server] : servers_) {
-    const auto has = [&](TokenRoute r) {
-      return server.no_route_until[static_cast<size_t>(r)] <= now;
-    };
     if (server.breaker.failures >= kFailures) {
       ++counts.resting;
-    } else if (has(TokenRoute::kRender)) {
+    } else if (server.Has(TokenEndpoint::kRender, now)) {
       ++counts.render;
-    } else if (has(TokenRoute::kTokenize)) {
+    } else if (server.Has(TokenEndpoint::kTokenize, now)) {
       ++counts.tokenize;
     } else {
       ++counts.none;

@@ -36,19 +36,20 @@ class TokenServers {
   enum class WhyNot : uint8_t { kResting, kNoRoute };
   // By what they are good for at the moment.
   struct Counts {
-    uint64_t render = 0;    // is asked to render
+    uint64_t render = 0;    // is asked to render, chats and texts at least
     uint64_t tokenize = 0;  // has no render endpoints
     uint64_t none = 0;      // has neither
     uint64_t resting = 0;
   };
 
-  // How to ask the server, for a question that /tokenize can take or cannot. Whoever gets a route
-  // asks, and tells one of the following.
-  std::expected<TokenRoute, WhyNot> Choose(std::string_view address, bool fits_tokenize, Time now);
+  // How to ask the server, for a question that goes to that endpoint, or to /tokenize, if it fits
+  // there. Whoever gets a route asks, and tells one of the following.
+  std::expected<TokenRoute, WhyNot> Choose(std::string_view address, TokenEndpoint render,
+                                           bool fits_tokenize, Time now);
   // It answered, if only that it refuses the question.
-  void OnAnswer(std::string_view address, TokenRoute route, Time now);
+  void OnAnswer(std::string_view address, TokenEndpoint endpoint, Time now);
   // It has no such endpoint. True: that is news.
-  bool OnNoRoute(std::string_view address, TokenRoute route, Time now);
+  bool OnNoRoute(std::string_view address, TokenEndpoint endpoint, Time now);
   // It failed. True: it rests from now on, and did not before.
   bool OnFailure(std::string_view address, Time now);
 
@@ -68,9 +69,15 @@ class TokenServers {
     bool OnFailure(Time now, uint32_t limit);
   };
   struct Server {
-    std::array<Time, kTokenRoutes> no_route_until{};
+    std::array<Time, kTokenEndpoints> no_endpoint_until{};
     Breaker breaker;
     Time asked;
+    Time& NoneUntil(TokenEndpoint endpoint) {
+      return no_endpoint_until[static_cast<size_t>(endpoint)];
+    }
+    bool Has(TokenEndpoint endpoint, Time now) const {
+      return no_endpoint_until[static_cast<size_t>(endpoint)] <= now;
+    }
   };
   Server* Find(std::string_view address, Time now) REQUIRES_LOCK(mutex_);
 

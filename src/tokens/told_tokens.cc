@@ -7,7 +7,12 @@ namespace penstock::tokens {
 // With its nodes in the list and in the table.
 size_t ToldTokens::BytesOf(const Entry& entry) {
   constexpr size_t kNodes = 192;
-  return kNodes + entry.ids->capacity() * sizeof(uint32_t);
+  size_t bytes = kNodes + (entry.told->ids.capacity() + entry.told->sequence_ends.capacity()) *
+                              sizeof(uint32_t);
+  for (const model::MediaSpan& span : entry.told->media) {
+    bytes += sizeof span + span.name.capacity();
+  }
+  return bytes;
 }
 
 void ToldTokens::Drop(std::list<Entry>::iterator entry) {
@@ -16,22 +21,22 @@ void ToldTokens::Drop(std::list<Entry>::iterator entry) {
   entries_.erase(entry);
 }
 
-ToldTokens::Ids ToldTokens::Find(const TokenKey& key, Time now) {
+ToldTokens::Told ToldTokens::Find(const TokenKey& key, Time now) {
   MutexLock lock(mutex_);
   const auto found = by_key_.find(key);
   if (found == by_key_.end()) return nullptr;
   const auto entry = found->second;
-  if (now - entry->told > kMaxAge) {
+  if (now - entry->at > kMaxAge) {
     Drop(entry);
     ++evicted_;
     return nullptr;
   }
   entries_.splice(entries_.begin(), entries_, entry);
-  return entry->ids;
+  return entry->told;
 }
 
-void ToldTokens::Store(const TokenKey& key, Ids ids, Time now) {
-  Entry entry{key, std::move(ids), now};
+void ToldTokens::Store(const TokenKey& key, Told told, Time now) {
+  Entry entry{key, std::move(told), now};
   const size_t bytes = BytesOf(entry);
   if (bytes > max_bytes_) return;
   MutexLock lock(mutex_);

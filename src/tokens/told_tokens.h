@@ -1,6 +1,6 @@
 // Tokens of prompts that somebody else was asked for, kept for prompts that come again.
 //
-// THREADS: all methods from any thread; one lock, held for a look-up. OWNS: lists of ids of at most
+// THREADS: all methods from any thread; one lock, held for a look-up. OWNS: answers of at most
 // `max_bytes`, the least recently used go first. What is older than kMaxAge does not count: a chat
 // template may write the date.
 #pragma once
@@ -21,7 +21,7 @@ namespace penstock::tokens {
 class ToldTokens {
  public:
   static constexpr Duration kMaxAge = seconds(600);
-  using Ids = std::shared_ptr<const std::vector<uint32_t>>;
+  using Told = std::shared_ptr<const TokenAnswer>;
 
   struct Stats {
     uint64_t entries = 0;  // now
@@ -32,17 +32,17 @@ class ToldTokens {
   explicit ToldTokens(size_t max_bytes) : max_bytes_(max_bytes) {}
 
   // Null: not known.
-  Ids Find(const TokenKey& key, Time now);
-  // Lists larger than all that may be kept are not.
-  void Store(const TokenKey& key, Ids ids, Time now);
+  Told Find(const TokenKey& key, Time now);
+  // Answers larger than all that may be kept are not.
+  void Store(const TokenKey& key, Told told, Time now);
   Stats stats() const;
   size_t max_bytes() const { return max_bytes_; }
 
  private:
   struct Entry {
     TokenKey key;
-    Ids ids;
-    Time told;
+    Told told;
+    Time at;
   };
   struct Hash {
     size_t operator()(const TokenKey& key) const { return static_cast<size_t>(key.low); }

@@ -10,9 +10,9 @@ namespace {
 
 constexpr Time kNow = Time(seconds(1000));
 
-ToldTokens::Ids Ids(uint32_t first, size_t count = 1) {
-  std::vector<uint32_t> ids(count, first);
-  return std::make_shared<const std::vector<uint32_t>>(std::move(ids));
+ToldTokens::Told Ids(uint32_t first, size_t count = 1) {
+  TokenAnswer answer{std::vector<uint32_t>(count, first), {}};
+  return std::make_shared<const TokenAnswer>(std::move(answer));
 }
 
 TEST(ToldTokens, AreFoundUnderTheirKey) {
@@ -20,11 +20,11 @@ TEST(ToldTokens, AreFoundUnderTheirKey) {
   EXPECT_EQ(told.Find({1, 2}, kNow), nullptr);
   told.Store({1, 2}, Ids(5), kNow);
   ASSERT_NE(told.Find({1, 2}, kNow), nullptr);
-  EXPECT_EQ(told.Find({1, 2}, kNow)->front(), 5u);
+  EXPECT_EQ(told.Find({1, 2}, kNow)->ids.front(), 5u);
   EXPECT_EQ(told.Find({1, 3}, kNow), nullptr);
   EXPECT_EQ(told.Find({2, 2}, kNow), nullptr);
   told.Store({1, 2}, Ids(6), kNow);
-  EXPECT_EQ(told.Find({1, 2}, kNow)->front(), 6u);
+  EXPECT_EQ(told.Find({1, 2}, kNow)->ids.front(), 6u);
   EXPECT_EQ(told.stats().entries, 1u);
 }
 
@@ -61,7 +61,7 @@ RC_GTEST_PROP(ToldTokens, StayWithinTheirBound, ()) {
   for (const auto& [key, count] : steps) {
     told.Store({key, key}, Ids(key, count), kNow);
     RC_ASSERT(told.stats().bytes <= 4000u);
-    if (const auto found = told.Find({key, key}, kNow)) RC_ASSERT(found->size() == count);
+    if (const auto found = told.Find({key, key}, kNow)) RC_ASSERT(found->ids.size() == count);
   }
 }
 
@@ -73,7 +73,7 @@ TEST(ToldTokens, FromManyThreads) {
       for (uint64_t i = 0; i < 2000; ++i) {
         told.Store({i % 50, 0}, Ids(static_cast<uint32_t>(i % 50), 20), kNow);
         if (const auto found = told.Find({(i + 7) % 50, 0}, kNow)) {
-          EXPECT_EQ(found->front(), (i + 7) % 50);
+          EXPECT_EQ(found->ids.front(), (i + 7) % 50);
         }
       }
     });

@@ -11,6 +11,7 @@
 
 namespace {
 
+using penstock::tokens::TokenAnswer;
 using penstock::tokens::TokenRoute;
 namespace dom = simdjson::dom;
 
@@ -18,27 +19,35 @@ void Check(bool holds) {
   if (!holds) std::abort();
 }
 
-// The ids at the place where answers have them; empty for any other text.
-std::vector<uint32_t> IdsOf(TokenRoute route, dom::element root) {
-  dom::array outer, list;
-  if (root.get(outer) == simdjson::SUCCESS) {
-    if (outer.size() != 1 || outer.at(0).get(root) != simdjson::SUCCESS) return {};
+// The ids at the places where answers have them, and where each prompt's end; empty for any other
+// text.
+TokenAnswer AnswerOf(TokenRoute route, dom::element root, size_t prompts) {
+  std::vector<dom::element> all;
+  if (dom::array list; root.get(list) == simdjson::SUCCESS) {
+    for (const dom::element one : list) all.push_back(one);
+  } else {
+    all.push_back(root);
   }
-  dom::object object;
-  if (root.get(object) != simdjson::SUCCESS) return {};
+  if (all.size() != prompts) return {};
   const std::string_view key = route == TokenRoute::kRender ? "token_ids" : "tokens";
-  bool has_list = false;
-  for (const auto field : object) {
-    if (field.key == key) has_list = field.value.get(list) == simdjson::SUCCESS;  // the last counts
+  TokenAnswer answer;
+  for (const dom::element& one : all) {
+    dom::object object;
+    if (one.get(object) != simdjson::SUCCESS) return {};
+    bool has_list = false;
+    dom::array list;
+    for (const auto field : object) {
+      if (field.key == key) has_list = field.value.get(list) == simdjson::SUCCESS;  // the last
+    }
+    if (!has_list) return {};
+    for (const dom::element element : list) {
+      uint64_t id = 0;
+      if (element.get(id) != simdjson::SUCCESS || id > UINT32_MAX) return {};
+      answer.ids.push_back(static_cast<uint32_t>(id));
+    }
+    answer.sequence_ends.push_back(static_cast<uint32_t>(answer.ids.size()));
   }
-  std::vector<uint32_t> ids;
-  if (!has_list) return ids;
-  for (const dom::element element : list) {
-    uint64_t id = 0;
-    if (element.get(id) != simdjson::SUCCESS || id > UINT32_MAX) return {};
-    ids.push_back(static_cast<uint32_t>(id));
-  }
-  return ids;
+  return answer;
 }
 
 }  // namespace
@@ -47,12 +56,13 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size < 1) return 0;
   const TokenRoute route = data[0] % 2 == 0 ? TokenRoute::kRender : TokenRoute::kTokenize;
   const std::string_view text(reinterpret_cast<const char*>(data + 1), size - 1);
-  const auto read = penstock::tokens::ReadTokenAnswer(route, text);
+  const size_t prompts = data[0] / 2 % 4 + 1;
+  const auto read = penstock::tokens::ReadTokenAnswer(route, text, prompts);
   if (!read) {
     Check(!read.error().message.empty());
     return 0;
   }
-  Check(!read->empty() && read->size() <= text.size());
+  Check(read->ids.size() >= prompts && read->ids.size() <= text.size());
   // It looks at UTF-8 and at escapes in keys, which we do not.
   if (text.find('\\') != std::string_view::npos) return 0;
   dom::parser parser;
@@ -63,6 +73,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
           error == simdjson::STRING_ERROR);
     return 0;
   }
-  Check(IdsOf(route, root) == *read);
+  const TokenAnswer expected = AnswerOf(route, root, prompts);
+  Check(expected.ids == read->ids && expected.sequence_ends == read->sequence_ends);
   return 0;
 }

@@ -1,13 +1,16 @@
 """The gateway has no tokenizer: it asks engines, or a render server, for prompts' tokens where caches are known exactly."""
 
 import asyncio
+import itertools
 import json
 import subprocess
 import threading
 import time
 from pathlib import Path
 
+import msgpack
 import pytest
+import zmq
 from conftest import MODEL
 from harness.certificate import make_certificate
 from harness.fake_engine import never, raw, unary
@@ -18,6 +21,8 @@ from harness.wait import eventually
 ROOT = Path(__file__).resolve().parents[2]
 CHAT = "/v1/chat/completions"
 TEXT = "/v1/completions"
+MESSAGES = "/v1/messages"
+RESPONSES = "/v1/responses"
 POLICY = """
 apiVersion: llm-d.ai/v1alpha1
 kind: EndpointPickerConfig
@@ -111,7 +116,7 @@ def ask(gateway, body: dict, path: str = CHAT, **headers: str) -> tuple[dict, di
 def outcomes(gateway) -> dict[str, int]:
     """What became of prompts, without what did not happen."""
     metrics = gateway.metrics()
-    names = ["ids", "tokenised", "told", "told_before", "no_tokenizer", "anthropic", "media", "other_api", "truncated"]
+    names = ["ids", "tokenised", "told", "told_before", "no_tokenizer", "media", "other_api", "truncated"]
     names += [f"ask_{n}" for n in ("busy", "nobody", "resting", "no_route", "timeout", "unreached", "failed",
                                    "refused", "bad_answer", "too_large")]
     counts = {name: int(metrics.sum("penstock_token_prompts_total", outcome=name)) for name in names}
@@ -122,8 +127,27 @@ def questions(gateway, route: str) -> float:
     return gateway.metric("penstock_token_questions_total", route=route)
 
 
+def input_of(answer: dict) -> int:
+    """Anthropic's count leaves out what was cached."""
+    usage = answer["usage"]
+    return usage.get("prompt_tokens", usage.get("input_tokens", 0) + usage.get("cache_read_input_tokens", 0))
+
+
+def cached_of(answer: dict) -> int:
+    usage = answer["usage"]
+    details = usage.get("prompt_tokens_details") or usage.get("input_tokens_details") or {}
+    return details.get("cached_tokens", usage.get("cache_read_input_tokens"))
+
+
+def predicted(record: dict) -> int:
+    """How many cached tokens were expected at the engine that answered."""
+    attempt = record["attempts"][-1]
+    picked = next(c for c in attempt["candidates"] if c.get("picked"))
+    return round(picked["told_blocks"] * attempt["block_size_tokens"])
+
+
 def assert_exact(answer: dict, record: dict) -> None:
-    assert record["estimated_input_tokens"] == answer["usage"]["prompt_tokens"], record
+    assert record["estimated_input_tokens"] == input_of(answer), record
     assert record["estimated_because"] is None, record
     assert {c["match"] for c in record["attempts"][0]["candidates"]} == {"exact"}, record
 
@@ -167,6 +191,124 @@ def test_a_turn_goes_to_the_engine_that_holds_the_one_before(start_engines, star
     assert gateway.metric("penstock_token_servers", state="render") >= 1
     state = gateway.admin_get("/debug/plugins/state").json()["plugins"]["token-producer"]["state"]
     assert state["token_questions_total.render"] == 3 and state["token_told_entries"] == 3
+
+
+def messages(topic: str, **fields) -> dict:
+    return {"model": MODEL, "max_tokens": 8, "messages": [{"role": "user", "content": story(topic)}], **fields}
+
+
+def responses(topic: str, **fields) -> dict:
+    return {"model": MODEL, "max_output_tokens": 8, "input": [{"role": "user", "content": story(topic)}], **fields}
+
+
+def next_of_messages(body: dict, answer: dict) -> dict:
+    return {**body, "messages": [*body["messages"], {"role": "assistant", "content": answer["content"]},
+                                 {"role": "user", "content": "And then?"}]}
+
+
+def next_of_responses(body: dict, answer: dict) -> dict:
+    said = [{"role": item["role"], "content": item["content"]} for item in answer["output"]]
+    return {**body, "input": [*body["input"], *said, {"role": "user", "content": "And then?"}]}
+
+
+FUNCTION = {"type": "function", "name": "f", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}
+OTHER_APIS = {
+    "messages": (MESSAGES, messages, next_of_messages, {
+        "system": [{"type": "text", "text": "Be short."}], "tools": [{"name": "f", "input_schema": {"type": "object"}}],
+        "tool_choice": {"type": "auto"}, "thinking": {"type": "adaptive"}, "output_config": {"effort": "low"}}),
+    "responses": (RESPONSES, responses, next_of_responses, {
+        "instructions": "Be short.", "tools": [FUNCTION], "tool_choice": "auto", "reasoning": {"effort": "low"}}),
+}
+
+
+@pytest.mark.parametrize("api", OTHER_APIS)
+def test_other_apis_are_told_by_their_own_endpoints(start_engines, start, api):
+    path, first_of, next_of, fields = OTHER_APIS[api]
+    sim = start_engines(3)
+    gateway = start(sim)
+    for engine in range(3):
+        body = first_of(f"river {engine}", **fields)
+        first = ask_engine(sim, engine, body, path)
+        eventually(lambda: holds(gateway, name(sim, engine)) > 10, "its blocks are known")
+        answer, record = ask(gateway, next_of(body, first), path)
+        assert record["endpoint"] == name(sim, engine)
+        assert_exact(answer, record)
+        assert predicted(record) == record["cached_tokens"] == cached_of(answer) > 500, record
+    assert outcomes(gateway) == {"told": 3}
+    assert questions(gateway, "render") == 3 and questions(gateway, "tokenize") == 0
+    drifts = [p["drift"] for p in gateway.admin_get("/debug/kv").json()["publishers"] if p["drift"]]
+    assert sum(d["answers"] for d in drifts) == 3 and not any(d["differs"] or d["error"] for d in drifts), drifts
+    # Whatever tokens depend on makes another question; what they do not depend on makes none.
+    again = first_of("river 0", **fields)
+    _, record = ask(gateway, again, path)
+    ask(gateway, {**again, "temperature": 0.5}, path)
+    assert outcomes(gateway) == {"told": 4, "told_before": 1}
+    for field in fields:
+        answer, record = ask(gateway, {k: v for k, v in again.items() if k != field}, path)
+        assert_exact(answer, record)
+    assert outcomes(gateway) == {"told": 4 + len(fields), "told_before": 1}
+
+
+@pytest.mark.parametrize("api", OTHER_APIS)
+def test_other_apis_are_not_asked_of_tokenize(start_engines, start, api):
+    path, first_of, _, _ = OTHER_APIS[api]
+    sim = start_engines(1, "--no-render")
+    gateway = start(sim)
+    for turn in range(2):
+        assert_approximate(*ask(gateway, first_of(f"turn {turn}"), path))
+    assert outcomes(gateway) == {"ask_no_route": 2}
+    assert questions(gateway, "render") == 1 and questions(gateway, "tokenize") == 0
+    assert_exact(*ask(gateway, chat("chat")))
+    assert questions(gateway, "tokenize") == 1
+
+
+def test_a_server_that_renders_chats_alone(start_engines, start, fake):
+    """As vLLM was before it had the other endpoints."""
+    sim = start_engines(1)
+    render = render_with(sim)
+
+    async def answer(request, connection):
+        if request.path in ("/v1/chat/completions/render", "/v1/completions/render"):
+            return await render(request, connection)
+        await connection.whole(404, b'{"detail":"Not Found"}')
+
+    fake.answer = answer
+    gateway = start(sim, vllm(fake))
+    for turn in range(2):
+        assert_approximate(*ask(gateway, messages(f"turn {turn}"), MESSAGES))
+        assert_approximate(*ask(gateway, responses(f"turn {turn}"), RESPONSES))
+        assert_exact(*ask(gateway, chat(f"turn {turn}")))
+    assert outcomes(gateway) == {"ask_no_route": 4, "told": 2}
+    assert [r.path for r in fake.requests] == ["/v1/messages/render", "/v1/responses/render",
+                                               "/v1/chat/completions/render", "/v1/chat/completions/render"]
+    assert gateway.metric("penstock_token_servers", state="render") == 1
+
+
+def test_several_prompts_are_counted(start_engines, start):
+    """The caches' index is asked for one prompt: several go by what was sent where."""
+    sim = start_engines(2)
+    gateway = start(sim)
+    body = {"model": MODEL, "prompt": [story("one"), "Two.", story("three", 7)], "max_tokens": 4}
+    for _ in range(2):
+        answer, record = ask(gateway, body, TEXT)
+        assert record["estimated_input_tokens"] == answer["usage"]["prompt_tokens"], record
+        assert record["estimated_because"] is None, record
+    assert outcomes(gateway) == {"told": 1, "told_before": 1}
+    ask(gateway, {**body, "prompt": body["prompt"][::-1]}, TEXT)
+    assert outcomes(gateway) == {"told": 2, "told_before": 1}
+
+
+def test_as_many_answers_as_there_are_prompts(start_engines, start, fake):
+    sim = start_engines(1)
+
+    async def answer(request, connection):
+        told = [{"token_ids": [1, 2]} for _ in request.json()["prompt"]]
+        await connection.whole(200, json.dumps(told[1:]).encode())
+
+    fake.answer = answer
+    gateway = start(sim, vllm(fake))
+    assert_approximate(*ask(gateway, {"model": MODEL, "prompt": ["one", "two", "three"], "max_tokens": 4}, TEXT))
+    assert outcomes(gateway) == {"ask_bad_answer": 1}
 
 
 BODIES = {
@@ -247,9 +389,14 @@ def test_what_cannot_be_asked_for_says_why(start_engines, start):
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,aGVsbG8="}}
     ask(gateway, {"model": MODEL, "max_tokens": 4, "messages": [
         {"role": "user", "content": [{"type": "text", "text": story("image")}, image]}]})
-    ask(gateway, {"model": MODEL, "max_tokens": 4, "messages": [{"role": "user", "content": story("a")}]}, "/v1/messages")
-    ask(gateway, {"model": MODEL, "max_output_tokens": 4, "input": story("r")}, "/v1/responses")
-    assert outcomes(gateway) == {"media": 1, "anthropic": 1, "other_api": 1}
+    ask(gateway, {"model": MODEL, "max_tokens": 4, "messages": [
+        {"role": "user", "content": [{"type": "image", "source": {"type": "url", "url": "http://h/i"}}]}]}, MESSAGES)
+    ask(gateway, messages("thinking", thinking={"type": "disabled"}), MESSAGES)
+    for field in ({"previous_response_id": "resp_1"}, {"conversation": "conv_1"}, {"truncation": "auto"},
+                  {"tools": [{"type": "web_search_preview"}]}):
+        ask(gateway, responses("stored", **field), RESPONSES)
+    assert outcomes(gateway) == {"media": 2, "no_tokenizer": 1, "other_api": 4}
+    assert questions(gateway, "render") == 0
 
 
 def test_engines_with_tls_are_asked_with_tls(start_engines, start_tls, start_gateway, tmp_path):
@@ -292,6 +439,72 @@ def test_a_render_server_is_asked_in_place_of_engines(start_engines, start, fake
     assert request.header("authorization") is None
     assert request.header("x-request-id") == record["request_id"]
     assert outcomes(gateway) == {"told": 1}
+
+
+def test_a_render_server_tells_where_images_are(start_sim, start_gateway, fake, tmp_path):
+    """Prompts of the same tokens with another image are other prompts; the engine's events name images as vLLM's do."""
+    sim = start_sim(1, "--speed", "50")  # publishes nothing itself
+    block, blocks = 16, 8
+    ids = [1000 + i for i in range(block * blocks)]
+    ids[40:100] = [7] * 60  # an image's placeholders
+
+    async def answer(request, connection):
+        body = request.json()
+        assert body["mm_payload"] == "none" and request.path.endswith("/render")
+        url = next(part["image_url"]["url"] for part in body["messages"][0]["content"] if "image_url" in part)
+        features = {"mm_hashes": {"image": [url[-1] * 64]}, "mm_placeholders": {"image": [{"offset": 40, "length": 60}]},
+                    "kwargs_data": None}
+        await connection.whole(200, json.dumps({"request_id": "r", "token_ids": [*ids, 1], "features": features}).encode())
+
+    def told(url: str) -> int:
+        image = {"type": "image_url", "image_url": {"url": url}}
+        _, record = ask(gateway, {"model": MODEL, "max_tokens": 4, "messages": [
+            {"role": "user", "content": [{"type": "text", "text": "What is it?"}, image]}]})
+        assert record["estimated_because"] is None and record["estimated_input_tokens"] == len(ids) + 1, record
+        (candidate,) = record["attempts"][0]["candidates"]
+        assert candidate["match"] == "exact", record
+        return candidate["told_blocks"]
+
+    fake.answer = answer
+    path = tmp_path / "policy.yaml"
+    path.write_text(POLICY.format(asking=vllm(fake)))
+    context = zmq.Context()
+    try:
+        socket = context.socket(zmq.PUB)
+        port = socket.bind_to_random_port("tcp://127.0.0.1")
+        gateway = start_gateway([f"{sim.urls[0]},kvEventsPort={port}"], "--scheduling-config", str(path))
+        gateway.wait_healthy(*sim.addresses)
+        # Blocks 2 to 6 hold a part of the image; its place is counted from each block's begin.
+        extra = [[["a" * 64, 40 - block * i]] if 2 <= i <= 6 else None for i in range(blocks)]
+        stored = {"type": "BlockStored", "block_hashes": [*range(1, blocks + 1)], "parent_block_hash": None, "token_ids": ids,
+                  "block_size": block, "lora_id": None, "medium": "GPU", "lora_name": None, "extra_keys": extra}
+        batches = itertools.count()
+
+        def is_heard():
+            number = next(batches)
+            batch = msgpack.packb([1.0, [stored] if number == 0 else []])
+            socket.send_multipart([b"", number.to_bytes(8, "big"), batch])
+            (publisher,) = gateway.admin_get("/debug/kv").json()["publishers"]
+            return publisher["blocks"]["gpu"] == blocks
+
+        eventually(lambda: gateway.admin_get("/debug/kv").json()["publishers"], "the engine is listened to")
+        time.sleep(0.5)  # ZeroMQ tells nobody when a subscription has arrived
+        eventually(is_heard, "the engine's blocks are known")
+        assert told("http://h/a") == blocks
+        assert told("http://h/b") == 2, "up to the image"
+        assert told("http://h/a") == blocks
+        assert outcomes(gateway) == {"told": 2, "told_before": 1}
+    finally:
+        context.destroy(linger=0)
+
+
+def test_media_need_a_server_that_says_where_they_are(start_engines, start, fake):
+    sim = start_engines(1)
+    fake.answer = render_with(sim)  # which has none of vLLM's features
+    gateway = start(sim, vllm(fake))
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,aGVsbG8="}}
+    ask(gateway, {"model": MODEL, "max_tokens": 4, "messages": [{"role": "user", "content": [image]}]})
+    assert outcomes(gateway) == {"ask_bad_answer": 1}
 
 
 def test_a_render_server_knows_the_model_by_its_own_name(start_engines, start, fake):

@@ -1,8 +1,8 @@
 // Which endpoints hold how much of the prompt: exactly, where an engine tells its KV events and the
 // prompt's tokens are known; elsewhere, judged from what was sent there.
 //
-// A request of several prompts or with media is judged from what was sent alone: engines say of all
-// its prompts together how much was cached, and what stands for an image is the engine's secret.
+// A request of several prompts is judged from what was sent alone: engines say of all its prompts
+// together how much was cached. So is one with media of which nobody told where they are.
 //
 // THREADS: a Producer's; the parts lock internally. Adapters' names are looked up under a mutex,
 // once per request, where there are any.

@@ -119,6 +119,7 @@ Outcome OutcomeOf(tokens::AskResult result) {
 bool IsOpen(Outcome outcome) {
   switch (outcome) {
     case Outcome::kNoTokenizer:
+    case Outcome::kOtherApi:
     case Outcome::kNoTemplate:
     case Outcome::kOwnTemplate:
     case Outcome::kOtherFormat:
@@ -221,8 +222,7 @@ struct RenderServerParams {
     v.Field("timeout", timeout,
             {.text = "Longest time that a request waits for its tokens; then they are estimated."});
     v.Field("mmTimeout", media_timeout,
-            {.text = "The same for prompts with media. Accepted and without effect: the tokens of "
-                     "these are estimated."});
+            {.text = "The same for prompts with media, which the server fetches and looks at."});
   }
 };
 
@@ -287,6 +287,9 @@ class TokenProducer : public sched::Producer, public sched::AsksForTokens {
       if (const auto server = RenderServer(); !server) return "vllm: " + server.error().message;
       if (ask_timeout < milliseconds(1)) return "askTimeout: must be 1ms at least";
       if (vllm && vllm->timeout < milliseconds(1)) return "vllm: timeout must be 1ms at least";
+      if (vllm && vllm->media_timeout < milliseconds(1)) {
+        return "vllm: mmTimeout must be 1ms at least";
+      }
       if (uds_tokenizer_config.kind != wire::YamlNode::Kind::kNull) {
         return "udsTokenizerConfig: a tokenizer on a Unix socket is not available; leave it out "
                "to have engines asked for tokens, or use vllm";
@@ -320,6 +323,7 @@ class TokenProducer : public sched::Producer, public sched::AsksForTokens {
               .port = server.port,
               .model_name = model_name,
               .timeout = vllm ? vllm->timeout : ask_timeout,
+              .media_timeout = vllm ? vllm->media_timeout : ask_timeout,
               .cache_bytes = size_t{ask_cache_mib} << 20,
               .max_asking = max_asking,
               .secret = secret};
@@ -340,7 +344,7 @@ class TokenProducer : public sched::Producer, public sched::AsksForTokens {
     context.tokens = {};
     if (told != nullptr) return Take(*told, Outcome::kTold, context);
     const Outcome outcome = Learn(context, &context.tokens);
-    if (!IsOpen(outcome) || !context.wants_token_ids || !asked_.is_asked() ||
+    if (!MayBeAsked(outcome) || !context.wants_token_ids || !asked_.is_asked() ||
         !tokens::IsQuestion(context.request)) {
       return Settle(outcome, context);
     }
@@ -403,6 +407,10 @@ class TokenProducer : public sched::Producer, public sched::AsksForTokens {
   }
 
  private:
+  // Engines would fetch and prepare media twice; a render server is there for it.
+  bool MayBeAsked(Outcome outcome) const {
+    return IsOpen(outcome) || (outcome == Outcome::kMedia && !asked_.options().host.empty());
+  }
   static const OutcomeNames& NamesOf(Outcome outcome) {
     return kOutcomes[static_cast<size_t>(outcome)];
   }
@@ -414,11 +422,12 @@ class TokenProducer : public sched::Producer, public sched::AsksForTokens {
     context.input_tokens =
         context.tokens.are_known ? context.tokens.ids.size() : Estimate(context.request);
   }
-  // Tokens of the one prompt that was asked for.
-  void Take(const std::vector<uint32_t>& ids, Outcome outcome,
+  // Tokens of the prompts that were asked for.
+  void Take(const tokens::TokenAnswer& told, Outcome outcome,
             sched::RequestContext& context) const {
-    context.tokens.ids = ids;
-    context.tokens.sequence_ends.push_back(static_cast<uint32_t>(ids.size()));
+    context.tokens.ids = told.ids;
+    context.tokens.sequence_ends = told.sequence_ends;
+    context.tokens.media = told.media;
     Settle(outcome, context);
   }
   void AddAskedStats(std::vector<sched::PluginStat>* stats) const {

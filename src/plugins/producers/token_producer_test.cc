@@ -337,6 +337,7 @@ TEST(TokenProducer, SettingsOfWhoIsAsked) {
   EXPECT_EQ(options.port, 8000);
   EXPECT_EQ(options.model_name, "m");
   EXPECT_EQ(options.timeout, seconds(2));
+  EXPECT_EQ(options.media_timeout, seconds(10));
   Made<sched::Producer> engines("token-producer");
   EXPECT_EQ(engines->asks_for_tokens()->asked().options().host, "");
   EXPECT_EQ(engines->asks_for_tokens()->asked().options().timeout, milliseconds(250));
@@ -381,28 +382,102 @@ TEST(TokenProducer, LeavesOpenWhatOthersMayKnow) {
   EXPECT_EQ(late.input_tokens, 2u);
   EXPECT_EQ(CountsOf(*producer)["token_prompts_total ask_timeout"], 1);
 
-  const auto ids =
-      std::make_shared<const std::vector<uint32_t>>(std::vector<uint32_t>{5, 6, 7, 8, 9});
-  context.tokens.told = ids;
+  const auto told =
+      std::make_shared<const tokens::TokenAnswer>(tokens::TokenAnswer{{5, 6, 7, 8, 9}, {5}});
+  context.tokens.told = told;
   producer->Prepare(context, Time());
   EXPECT_TRUE(context.tokens.are_known);
   EXPECT_FALSE(context.tokens.can_be_asked);
-  EXPECT_EQ(context.tokens.ids, *ids);
+  EXPECT_EQ(context.tokens.ids, told->ids);
   EXPECT_THAT(context.tokens.sequence_ends, ElementsAre(5));
   EXPECT_EQ(context.input_tokens, 5u);
   EXPECT_EQ(CountsOf(*producer)["token_prompts_total told"], 1);
 
   // Kept by whoever asked; the next one finds it.
-  asks.asked().told().Store(tokens::KeyOf(context.request, asks.asked().options().secret), ids,
+  asks.asked().told().Store(tokens::KeyOf(context.request, asks.asked().options().secret), told,
                             Time());
   auto again = Chat(parts);
   producer->Prepare(again, Time());
-  EXPECT_EQ(again.tokens.ids, *ids);
+  EXPECT_EQ(again.tokens.ids, told->ids);
   EXPECT_EQ(CountsOf(*producer)["token_prompts_total told_before"], 1);
   auto other = Chat(parts);
   other.request.target_model = "adapter";
   producer->Prepare(other, Time());
   EXPECT_TRUE(other.tokens.can_be_asked);
+}
+
+TEST(TokenProducer, LeavesOpenWhatOtherApisAsk) {
+  Made<sched::Producer> producer("token-producer");
+  sched::AsksForTokens& asks = *producer->asks_for_tokens();
+  asks.asked().SetAsked();
+  const std::vector<model::PromptPart> parts = {{"abcdefgh", true}};
+  auto messages = Chat(parts);
+  messages.request.api = model::Api::kMessages;
+  producer->Prepare(messages, Time());
+  EXPECT_TRUE(messages.tokens.can_be_asked);
+  asks.GiveUp(messages, tokens::AskResult::kNotOfUse);
+  EXPECT_EQ(CountsOf(*producer)["token_prompts_total no_tokenizer"], 1);
+
+  sched::RequestContext response;
+  response.request.api = model::Api::kResponses;
+  response.request.prompt = parts;
+  response.request.source.input = "\"abcdefgh\"";
+  producer->Prepare(response, Time());
+  EXPECT_TRUE(response.tokens.can_be_asked);
+  auto stored = response;
+  stored.request.source.previous_response_id = "\"r\"";
+  producer->Prepare(stored, Time());
+  EXPECT_FALSE(stored.tokens.can_be_asked);
+  EXPECT_EQ(CountsOf(*producer)["token_prompts_total other_api"], 1);
+}
+
+TEST(TokenProducer, AsksForMediaWhereThereIsARenderServer) {
+  const std::vector<model::PromptPart> parts = {{"abcdefgh", true}};
+  for (const char* parameters : {"", "{vllm: {}}"}) {
+    Made<sched::Producer> producer("token-producer", parameters);
+    producer->asks_for_tokens()->asked().SetAsked();
+    auto context = Chat(parts);
+    context.request.source.has_media = true;
+    context.request.extra_tokens = 100;
+    producer->Prepare(context, Time());
+    const bool has_server = *parameters != '\0';
+    EXPECT_EQ(context.tokens.can_be_asked, has_server);
+    EXPECT_EQ(CountsOf(*producer)["token_prompts_total media"], has_server ? 0 : 1);
+    if (!has_server) continue;
+    context.tokens.told = std::make_shared<const tokens::TokenAnswer>(
+        tokens::TokenAnswer{{5, 6, 7}, {3}, {{1, 1, "h"}}});
+    producer->Prepare(context, Time());
+    EXPECT_EQ(context.input_tokens, 3u);
+    EXPECT_THAT(context.tokens.media, ElementsAre(model::MediaSpan{1, 1, "h"}));
+  }
+}
+
+TEST(TokenProducer, TakesWhatItIsToldOfSeveralPrompts) {
+  Made<sched::Producer> producer("token-producer");
+  sched::AsksForTokens& asks = *producer->asks_for_tokens();
+  asks.asked().SetAsked();
+  const std::vector<model::PromptPart> parts = {{"abcdefgh", true}, {"ij", true}};
+  sched::RequestContext context;
+  context.request.api = model::Api::kCompletions;
+  context.request.prompt = parts;
+  producer->Prepare(context, Time());
+  EXPECT_TRUE(context.tokens.can_be_asked);
+  EXPECT_EQ(context.input_tokens, 3u);
+  const auto told =
+      std::make_shared<const tokens::TokenAnswer>(tokens::TokenAnswer{{5, 6, 7, 8, 9}, {3, 5}});
+  context.tokens.told = told;
+  producer->Prepare(context, Time());
+  EXPECT_EQ(context.tokens.ids, told->ids);
+  EXPECT_THAT(context.tokens.sequence_ends, ElementsAre(3, 5));
+  EXPECT_EQ(context.input_tokens, 5u);
+
+  asks.asked().told().Store(tokens::KeyOf(context.request, asks.asked().options().secret), told,
+                            Time());
+  sched::RequestContext again;
+  again.request = context.request;
+  producer->Prepare(again, Time());
+  EXPECT_THAT(again.tokens.sequence_ends, ElementsAre(3, 5));
+  EXPECT_EQ(CountsOf(*producer)["token_prompts_total told_before"], 1);
 }
 
 TEST(TokenProducer, EveryReasonHasAnOutcomeOfItsOwn) {
