@@ -89,6 +89,8 @@ class Brain {
 
   const std::string& admin_address() const { return admin_address_; }
   uint16_t admin_port() const { return admin_server_->port(); }
+  // Whether some plugin asks for what engines tell of their caches.
+  bool asks_for_caches() const { return kv_events_ != nullptr; }
   // What is worth saying at start: policy, plugins, endpoints, memory bounds.
   std::vector<std::string> Summary() const;
 

@@ -8,6 +8,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <cstdio>
 #include <cstring>
 #include <memory>
@@ -157,6 +158,7 @@ Result<Plan> MakePlan(const Flags& flags) {
   plan.sim.base_port = 0;
   plan.sim.speed = flags.speed;
   plan.sim.seed = flags.seed;
+  plan.sim.kv = {.is_on = true, .has_replay = true, .seed = flags.seed};
   plan.serve.listen = fmt::format("{}:{}", kHost, flags.port);
   plan.serve.admin_listen = fmt::format("{}:{}", kHost, flags.admin_port);
   plan.serve.threads = kGatewayLoops;
@@ -188,6 +190,14 @@ Result<> CheckPort(uint16_t port, std::string_view flag) {
                           port, std::strerror(error), flag));
 }
 
+// Of an address that ends with one, as engines say where they publish.
+uint32_t PortOf(std::string_view address) {
+  uint32_t port = 0;
+  const size_t at = address.rfind(':') + 1;
+  std::from_chars(address.data() + at, address.data() + address.size(), port);
+  return port;
+}
+
 int Complain(const Error& error, int status) {
   std::fprintf(stderr, "penstock demo: %s\n", error.message.c_str());
   return status;
@@ -214,6 +224,7 @@ class Demo {
                                                                 : plan_.serve.scheduling.file,
                   .address = gateway_->address(),
                   .admin_address = gateway_->admin_address(),
+                  .knows_caches = gateway_->asks_for_caches(),
                   .traffic = plan_.has_traffic ? &plan_.traffic : nullptr}));
     if (plan_.has_traffic) StartTraffic();
     loop_.Run();
@@ -234,10 +245,13 @@ class Demo {
     if (!engines) return std::unexpected(engines.error());
     engines_ = std::move(*engines);
     const std::vector<uint16_t> ports = engines_->ports();
+    const std::vector<sim::KvPublisher::Endpoint> kv = engines_->kv_endpoints();
     for (size_t i = 0; i < ports.size(); ++i) {
       config::EngineConfig engine;
       engine.url = fmt::format("http://{}:{}", kHost, ports[i]);
       engine.name = fmt::format("engine-{}", i + 1);
+      engine.kv_events_port = PortOf(kv[i].events);
+      engine.kv_replay_port = PortOf(kv[i].replay);
       plan_.serve.engines.push_back(std::move(engine));
     }
     engine_loops_.Start();

@@ -18,6 +18,9 @@ void AppendWhatRuns(const DemoFacts& facts, std::string* out) {
       facts.engines, profile.model, profile.accelerator, profile.tensor_parallel,
       facts.speed == 1 ? "" : fmt::format(", {:g} times as fast", facts.speed), profile.quality,
       kv_tokens / 1000);
+  if (facts.knows_caches) {
+    *out += "  They tell what they cache (KV events), so the gateway knows and need not guess.\n";
+  }
   if (facts.traffic == nullptr) {
     *out += "No traffic but yours (--no-traffic).\n";
     return;
@@ -37,6 +40,10 @@ void AppendWhereToLook(const DemoFacts& facts, std::string* out) {
                  "  metrics     http://{0}/metrics\n"
                  "  decisions   http://{0}/debug/decisions   and /debug/decisions/REQUEST-ID\n",
                  facts.admin_address);
+  if (facts.knows_caches) {
+    fmt::format_to(std::back_inserter(*out), "  caches      http://{0}/debug/kv\n",
+                   facts.admin_address);
+  }
 }
 
 void AppendWhatToTry(const DemoFacts& facts, std::string* out) {

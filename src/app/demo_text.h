@@ -18,6 +18,7 @@ struct DemoFacts {
   std::string policy;  // name, or the file that decides
   std::string address;
   std::string admin_address;
+  bool knows_caches = false;  // the policy goes by what engines tell of their caches
   const traffic::TrafficOptions* traffic = nullptr;  // nullptr: none
 };
 

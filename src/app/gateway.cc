@@ -88,6 +88,7 @@ const std::string& Gateway::address() const { return impl_->address; }
 const std::string& Gateway::admin_address() const { return impl_->brain->admin_address(); }
 uint16_t Gateway::port() const { return impl_->server->port(); }
 uint16_t Gateway::admin_port() const { return impl_->brain->admin_port(); }
+bool Gateway::asks_for_caches() const { return impl_->brain->asks_for_caches(); }
 std::vector<std::string> Gateway::Summary() const { return impl_->brain->Summary(); }
 std::vector<telemetry::Registry::Row> Gateway::MetricRows() const {
   return impl_->brain->registry().Rows();

@@ -27,6 +27,8 @@ class Gateway {
   const std::string& admin_address() const;  // "HOST:PORT" of the live page
   uint16_t port() const;
   uint16_t admin_port() const;
+  // Whether some plugin asks for what engines tell of their caches.
+  bool asks_for_caches() const;
   // What is worth saying at start: policy, plugins, endpoints, memory bounds.
   std::vector<std::string> Summary() const;
   // Every metric that a gateway can show, for the generated reference.

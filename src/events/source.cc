@@ -67,7 +67,9 @@ Source::Source(EventSource source, uint64_t number, net::ZmqContext& context,
 
 Result<> Source::Restore(const kvcache::SavedPublisher& saved, Time now) {
   if (Result<> ok = holder_.Restore(saved.blocks, now); !ok) return ok;
-  publisher_->Restore(saved.position);
+  kvcache::Publisher::Position position = saved.position;
+  position.tells_tiers = holder_.holds_outside_gpu();
+  publisher_->Restore(position);
   restored_ = holder_.blocks();
   return {};
 }

@@ -249,13 +249,21 @@ class ChainIndex::Reader {
   // Writes for every slot what it holds of this prompt. Slots beyond `holds` are left out.
   // Returns the number of blocks that at least one of them holds from the start, not rounded.
   uint32_t Match(uint64_t name_space, std::span<const uint64_t> keys, std::span<PrefixHold> holds);
+  // Writes for every slot how many blocks from the start it holds in this tier, doubtful ones
+  // included, rounded down to whole blocks of its engine. Groups of layers do not matter. Slots
+  // beyond `lengths` are left out.
+  void MatchTier(Tier tier, uint64_t name_space, std::span<const uint64_t> keys,
+                 std::span<uint32_t> lengths);
 
  private:
   struct Interval;
 
   template <class F>
   uint32_t ForEachSegment(uint64_t name_space, std::span<const uint64_t> keys, F&& visit);
+  void SetAllAlive(size_t slots);
   bool Visit(const Runs* runs, uint32_t position, uint32_t matched, std::span<PrefixHold> holds);
+  bool VisitTier(const Runs* runs, uint32_t levels, uint32_t position, uint32_t matched,
+                 std::span<uint32_t> lengths);
   bool VisitSlot(const Runs& runs, uint16_t slot, std::pair<size_t, size_t> own, uint32_t position,
                  uint32_t matched, PrefixHold& hold);
   void EndSlot(size_t slot, uint32_t position, PrefixHold& hold);

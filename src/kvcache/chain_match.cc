@@ -91,15 +91,18 @@ uint32_t ChainIndex::Reader::ForEachSegment(uint64_t name_space, std::span<const
   return position;
 }
 
+void ChainIndex::Reader::SetAllAlive(size_t slots) {
+  const size_t words = (slots + 63) / 64;
+  alive_.assign(words, ~uint64_t{0});
+  if (slots % 64 != 0) alive_.back() = (uint64_t{1} << (slots % 64)) - 1;
+  next_.resize(words);
+}
+
 uint32_t ChainIndex::Reader::Match(uint64_t name_space, std::span<const uint64_t> keys,
                                    std::span<PrefixHold> holds) {
   std::fill(holds.begin(), holds.end(), PrefixHold{});
-  const size_t words = (holds.size() + 63) / 64;
-  alive_.assign(words, ~uint64_t{0});
-  if (words > 0 && holds.size() % 64 != 0) {
-    alive_.back() = (uint64_t{1} << (holds.size() % 64)) - 1;
-  }
-  next_.resize(words);
+  SetAllAlive(holds.size());
+  const size_t words = alive_.size();
   gpu_ = alive_;
   sure_ = alive_;
   most_ = 0;
@@ -298,6 +301,65 @@ void ChainIndex::Reader::Round(std::span<PrefixHold> holds) const {
       hold.in_tier[0] -= cut;
     });
   }
+}
+
+// --- one tier
+
+void ChainIndex::Reader::MatchTier(Tier tier, uint64_t name_space, std::span<const uint64_t> keys,
+                                   std::span<uint32_t> lengths) {
+  std::fill(lengths.begin(), lengths.end(), 0);
+  SetAllAlive(lengths.size());
+  if (lengths.empty()) return;
+  const uint32_t levels = 1U << Level(tier) | 1U << (Level(tier) + kTiers);
+  {
+    const EpochDomain::Guard guard(epoch_);
+    const uint32_t end = ForEachSegment(
+        name_space, keys, [&](const Runs* runs, uint32_t position, uint32_t matched) {
+          return VisitTier(runs, levels, position, matched, lengths);
+        });
+    for (size_t w = 0; w < alive_.size(); ++w) {
+      ForEachBit(alive_[w], w, [&](size_t slot) { lengths[slot] = end; });
+    }
+  }
+  for (size_t w = 0; w < alive_.size(); ++w) {
+    ForEachBit(index_.rounded_[w].load(std::memory_order_relaxed), w, [&](size_t slot) {
+      if (slot >= lengths.size()) return;
+      const SlotInfo& info = index_.slot_infos_[slot];
+      lengths[slot] = RoundDown(info.engine_block.load(std::memory_order_relaxed), lengths[slot]);
+    });
+  }
+}
+
+// Like Visit. The slots that end here get their lengths.
+bool ChainIndex::Reader::VisitTier(const Runs* runs, uint32_t levels, uint32_t position,
+                                   uint32_t matched, std::span<uint32_t> lengths) {
+  for (size_t w = 0; w < alive_.size(); ++w) {
+    uint64_t whole = 0;
+    for (uint32_t left = runs == nullptr ? 0 : runs->levels & levels; left != 0; left &= left - 1) {
+      const auto level = static_cast<uint8_t>(std::countr_zero(left));
+      if (w < runs->words) whole |= runs->bits(level)[w].load(std::memory_order_acquire);
+    }
+    const uint32_t covered = runs == nullptr ? 0 : std::min(matched, runs->covered);
+    next_[w] = covered == matched ? alive_[w] & whole : 0;
+    alive_[w] &= ~next_[w];
+    ForEachBit(alive_[w], w, [&](size_t slot) {
+      lengths[slot] = position + ((whole >> (slot % 64) & 1) != 0 ? covered : 0);
+    });
+  }
+  for (size_t i = 0; runs != nullptr && i < runs->count; ++i) {
+    const Run run = runs->run(i);
+    if (run.slot >= lengths.size()) break;
+    if ((levels >> run.level & 1) == 0 || (alive_[run.slot / 64] >> (run.slot % 64) & 1) == 0) {
+      continue;
+    }
+    uint32_t& length = lengths[run.slot];
+    if (position + run.begin > length) continue;
+    length = std::max(length, position + std::min<uint32_t>(run.end, matched));
+    if (length == position + matched) next_[run.slot / 64] |= uint64_t{1} << (run.slot % 64);
+  }
+  uint64_t any = 0;
+  for (size_t w = 0; w < alive_.size(); ++w) any |= alive_[w] = next_[w];
+  return any != 0;
 }
 
 // --- models with several groups of layers

@@ -29,6 +29,7 @@ struct ExactCaches::Scratch {
   SnapshotCell<SlotTable>::Reader table_reader;
   std::shared_ptr<const SlotTable> table;
   std::vector<PrefixHold> holds;
+  std::vector<uint32_t> lengths;
   const size_t place;
 };
 
@@ -73,6 +74,13 @@ std::span<const PrefixHold> ExactCaches::Asking::Match(uint64_t name_space,
   scratch_.holds.resize(caches_.index_.slot_limit());
   scratch_.reader.Match(name_space, keys, scratch_.holds);
   return scratch_.holds;
+}
+
+std::span<const uint32_t> ExactCaches::Asking::MatchTier(Tier tier, uint64_t name_space,
+                                                         std::span<const uint64_t> keys) {
+  scratch_.lengths.resize(caches_.index_.slot_limit());
+  scratch_.reader.MatchTier(tier, name_space, keys, scratch_.lengths);
+  return scratch_.lengths;
 }
 
 void ExactCaches::TellDrift(uint32_t slot, bool differs) {

@@ -68,6 +68,10 @@ class ExactCaches {
     const SlotTable& table() const;
     // What each slot of the index holds of the prompt, by its number; valid until the next call.
     std::span<const PrefixHold> Match(uint64_t name_space, std::span<const uint64_t> keys);
+    // How many blocks from the start each slot holds in this tier; likewise. What Match gave stays
+    // valid.
+    std::span<const uint32_t> MatchTier(Tier tier, uint64_t name_space,
+                                        std::span<const uint64_t> keys);
 
    private:
     const ExactCaches& caches_;

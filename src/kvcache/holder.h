@@ -11,7 +11,9 @@
 // SOURCE: vLLM's, SGLang's and Dynamo's events.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <iterator>
 #include <list>
 #include <optional>
 #include <span>
@@ -96,6 +98,10 @@ class Holder {
   size_t blocks() const { return blocks_.blocks(); }
   uint64_t gpu_blocks() const { return tier_blocks_[0]; }
   uint64_t tier_blocks(Tier tier) const { return tier_blocks_[static_cast<size_t>(tier)]; }
+  bool holds_outside_gpu() const {
+    return std::any_of(std::begin(tier_blocks_) + 1, std::end(tier_blocks_),
+                       [](uint64_t blocks) { return blocks > 0; });
+  }
   uint64_t doubtful_pages() const { return doubtful_pages_; }
   uint64_t bytes() const { return blocks_.bytes() + orphan_bytes_; }
   size_t orphans() const { return orphans_.size(); }

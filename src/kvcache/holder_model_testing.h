@@ -149,6 +149,14 @@ class HolderModel {
     return hold;
   }
 
+  uint32_t MatchTier(const Held& held, std::span<const uint64_t> prefixes, Tier tier) const {
+    uint32_t blocks = 0;
+    while (blocks < prefixes.size() && held[static_cast<size_t>(tier)].contains(prefixes[blocks])) {
+      ++blocks;
+    }
+    return Round(blocks);
+  }
+
  private:
   struct Block {
     uint64_t name_space = 0;

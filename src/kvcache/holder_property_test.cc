@@ -64,15 +64,23 @@ class Publisher {
              ChainIndex::Reader& reader) const {
     const HolderModel::Held held = model_.AllHeld();
     std::vector<PrefixHold> holds(index_.slot_limit());
+    std::vector<uint32_t> lengths(index_.slot_limit());
     for (const std::vector<uint32_t>& prompt : prompts) {
       std::vector<uint64_t> prompt_keys;
       keys_.Append(prompt, {}, &prompt_keys);
       for (const uint64_t space : spaces) {
         reader.Match(space, prompt_keys, holds);
         const PrefixHold& got = holds[holder_->slot().index];
-        const PrefixHold want = model_.Match(held, model_.Prefixes(space, prompt));
+        const std::vector<uint64_t> prefixes = model_.Prefixes(space, prompt);
+        const PrefixHold want = model_.Match(held, prefixes);
         ASSERT_EQ(got.blocks, want.blocks) << "seed " << seed_;
         ASSERT_EQ(got, want) << "seed " << seed_;
+        for (size_t tier = 0; tier < kTiers; ++tier) {
+          reader.MatchTier(static_cast<Tier>(tier), space, prompt_keys, lengths);
+          ASSERT_EQ(lengths[holder_->slot().index],
+                    model_.MatchTier(held, prefixes, static_cast<Tier>(tier)))
+              << "tier " << tier << " seed " << seed_;
+        }
       }
     }
   }
@@ -198,6 +206,7 @@ void ReadUntil(const std::atomic<bool>& stop, const ChainIndex& index, const Con
   ChainIndex::Reader reader(index);
   Random random(seed);
   std::vector<PrefixHold> holds;
+  std::vector<uint32_t> lengths;
   while (!stop.load(std::memory_order_relaxed)) {
     std::vector<uint32_t> prompt;
     Grow(random, random.Below(1500), &prompt);
@@ -211,6 +220,9 @@ void ReadUntil(const std::atomic<bool>& stop, const ChainIndex& index, const Con
       ASSERT_LE(hold.sure, hold.blocks);
       ASSERT_EQ(hold.in_tier[0] + hold.in_tier[1] + hold.in_tier[2] + hold.in_tier[3], hold.blocks);
     }
+    lengths.resize(index.slot_limit());
+    reader.MatchTier(Tier::kCpu, keys.Namespace("m", ""), prompt_keys, lengths);
+    for (const uint32_t length : lengths) ASSERT_LE(length, prompt_keys.size());
   }
 }
 

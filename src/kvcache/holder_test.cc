@@ -46,6 +46,13 @@ struct Rig {
     reader.Match(keys.Namespace("m", salt), prompt, holds);
     return holds[holder->slot().index];
   }
+  uint32_t MatchTier(Tier tier, const std::vector<uint32_t>& tokens) {
+    std::vector<uint64_t> prompt;
+    keys.Append(tokens, {}, &prompt);
+    std::vector<uint32_t> lengths(index.slot_limit());
+    reader.MatchTier(tier, keys.Namespace("m", ""), prompt, lengths);
+    return lengths[holder->slot().index];
+  }
 
   Time now = kStart;
   ContentKeys keys{"a secret of the test", 4};
@@ -95,6 +102,32 @@ TEST(Holder, TiersAreToldApart) {
   EXPECT_EQ(hold.gpu, 1u);
   EXPECT_THAT(hold.in_tier, testing::ElementsAre(2, 1, 0, 0));
   EXPECT_EQ(rig.holder->counters().unkeyed, 1u);
+}
+
+TEST(Holder, ATierHoldsItsOwnPrefix) {
+  Rig rig;
+  rig.Store({1, 2, 3, 4}, {}, Tokens(0, 16));
+  EXPECT_FALSE(rig.holder->holds_outside_gpu());
+  EXPECT_EQ(rig.MatchTier(Tier::kGpu, Tokens(0, 16)), 4u);
+  EXPECT_EQ(rig.MatchTier(Tier::kCpu, Tokens(0, 16)), 0u);
+  const std::vector<uint64_t> offloaded{1, 2, 4};
+  rig.holder->Apply({.type = KvEvent::Type::kStored, .tier = Tier::kCpu, .hashes = offloaded},
+                    kStart);
+  EXPECT_TRUE(rig.holder->holds_outside_gpu());
+  // Blocks that are in the GPU's memory as well count, those behind a gap do not.
+  EXPECT_EQ(rig.MatchTier(Tier::kCpu, Tokens(0, 16)), 2u);
+  EXPECT_EQ(rig.MatchTier(Tier::kCpu, Tokens(0, 4)), 1u);
+  EXPECT_EQ(rig.MatchTier(Tier::kDisk, Tokens(0, 16)), 0u);
+  EXPECT_EQ(rig.Match(Tokens(0, 16)).gpu, 4u);
+  rig.Remove({1});
+  EXPECT_EQ(rig.MatchTier(Tier::kGpu, Tokens(0, 16)), 0u);
+  EXPECT_EQ(rig.MatchTier(Tier::kCpu, Tokens(0, 16)), 2u);
+  // What may be gone meanwhile counts until it is known to be.
+  rig.holder->MarkGap(kStart);
+  EXPECT_EQ(rig.MatchTier(Tier::kCpu, Tokens(0, 16)), 2u);
+  rig.Remove({1, 2, 4}, {.tier = Tier::kCpu});
+  EXPECT_EQ(rig.MatchTier(Tier::kCpu, Tokens(0, 16)), 0u);
+  EXPECT_FALSE(rig.holder->holds_outside_gpu());
 }
 
 TEST(Holder, AnOrphanWaitsForItsParentAndIsNeverPlacedByGuessing) {

@@ -64,13 +64,15 @@ void Publisher::Restore(const Position& position) {
   // What is published from now on has a higher one, or comes from another process.
   last_live_ = position.sequence;
   flaw_ = position.flaw;
+  tells_tiers_.store(position.tells_tiers, std::memory_order_relaxed);
   Set(PublisherState::kConnecting, flaw_);
 }
 
 std::optional<Publisher::Position> Publisher::position() const {
   const auto last = last_sequence();
   if (!last) return std::nullopt;
-  return Position{.sequence = *last, .batch_hash = applied_hash_, .flaw = flaw_};
+  return Position{
+      .sequence = *last, .batch_hash = applied_hash_, .flaw = flaw_, .tells_tiers = tells_tiers()};
 }
 
 void Publisher::OnConnected(Time now) {
@@ -105,6 +107,7 @@ void Publisher::Restart(Time now) {
   applied_.store(kEndOfReplay, std::memory_order_relaxed);
   last_live_.reset();
   flaw_ = PublisherReason::kNone;
+  tells_tiers_.store(false, std::memory_order_relaxed);
   drifts_ = false;
   waiting_.clear();
   waiting_bytes_ = 0;
@@ -192,6 +195,9 @@ void Publisher::Apply(uint64_t sequence, std::string_view payload, Time now) {
     sink_.Apply(event);
     // Who has nothing is known to the last block.
     if (event.type == KvEvent::Type::kCleared) flaw_ = PublisherReason::kNone;
+    if (event.type == KvEvent::Type::kStored && event.tier != Tier::kGpu && !tells_tiers()) {
+      tells_tiers_.store(true, std::memory_order_relaxed);
+    }
   }
   counts_.events.fetch_add(events, std::memory_order_relaxed);
   if (!decoder_.ok()) {

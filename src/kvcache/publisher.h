@@ -91,6 +91,7 @@ class Publisher {
     uint64_t sequence = 0;    // of the last batch that was applied
     uint64_t batch_hash = 0;  // of its bytes
     PublisherReason flaw = PublisherReason::kNone;
+    bool tells_tiers = false;  // not saved: whether the restored blocks are in several tiers
   };
   void Restore(const Position& position);
   void OnConnected(Time now);
@@ -111,6 +112,8 @@ class Publisher {
 
   PublisherState state() const { return state_.load(std::memory_order_relaxed); }
   PublisherReason reason() const { return reason_.load(std::memory_order_relaxed); }
+  // Whether this process has told of blocks outside the GPU's memory.
+  bool tells_tiers() const { return tells_tiers_.load(std::memory_order_relaxed); }
   // Seconds since 1970 of the last batch, by the publisher's clock; 0: none.
   double last_timestamp() const { return last_timestamp_.load(std::memory_order_relaxed); }
   // Of the last batch that was applied or given up; none: of this process there is none.
@@ -150,6 +153,7 @@ class Publisher {
   std::atomic<PublisherState> state_{PublisherState::kConnecting};
   std::atomic<PublisherReason> reason_{PublisherReason::kNone};
   std::atomic<double> last_timestamp_{0};
+  std::atomic<bool> tells_tiers_{false};
 
   bool has_answered_ = false;  // just now, with all that it has; asking again says no more
   std::atomic<uint64_t> applied_{kEndOfReplay};  // its number; all before are applied or given up

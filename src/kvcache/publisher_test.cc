@@ -59,6 +59,22 @@ std::string Batch(const char* type, uint64_t hash, double timestamp = 1) {
   return out;
 }
 std::string Store(uint64_t hash) { return Batch("BlockStored", hash); }
+std::string StoreIn(const char* medium) {
+  std::string out;
+  wire::MsgpackWriter writer(&out);
+  writer.Array(2);
+  writer.Float(1);
+  writer.Array(1);
+  writer.Map(3);
+  writer.String("type");
+  writer.String("BlockStored");
+  writer.String("block_hashes");
+  writer.Array(1);
+  writer.Uint(7);
+  writer.String("medium");
+  writer.String(medium);
+  return out;
+}
 std::string Remove(uint64_t hash) { return Batch("BlockRemoved", hash); }
 
 class PublisherTest : public ::testing::Test {
@@ -253,6 +269,21 @@ TEST_F(PublisherTest, ARestartForgetsWhatWas) {
     ExpectHeld({9});
     EXPECT_EQ(publisher->counts().restarts, 1u);
   }
+}
+
+TEST_F(PublisherTest, ToldOfATierItKnowsSoUntilAnotherProcessIsThere) {
+  Start(false);
+  publisher->OnBatch(0, StoreIn("GPU"), now);
+  EXPECT_FALSE(publisher->tells_tiers());
+  publisher->OnBatch(1, StoreIn("CPU"), now);
+  EXPECT_TRUE(publisher->tells_tiers());
+  publisher->OnBatch(2, Batch("AllBlocksCleared", 0), now);
+  EXPECT_TRUE(publisher->tells_tiers());
+  publisher->OnBatch(0, StoreIn("GPU"), now);
+  EXPECT_FALSE(publisher->tells_tiers());
+  Start(false);
+  publisher->Restore({.sequence = 5, .tells_tiers = true});
+  EXPECT_TRUE(publisher->tells_tiers());
 }
 
 TEST_F(PublisherTest, AfterALostConnectionItAsksWhetherItIsTheSame) {

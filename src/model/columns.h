@@ -32,6 +32,11 @@ struct PrefixColumn {
   // Per endpoint, leading blocks that its engine said it holds and will use, whatever they are
   // worth; of the approximate ones 0. Empty as above.
   std::vector<float> told_blocks;
+  // Per endpoint, those of told_blocks from the start that lie in its host's memory, from where
+  // others can fetch them; kNoTiers where its engine has told of the GPU's memory alone. Only for
+  // who asks (sched::Need::host_blocks); empty: all are approximate, or of a recording.
+  static constexpr float kNoTiers = -1;
+  std::vector<float> host_blocks;
 };
 
 struct EndpointColumns {

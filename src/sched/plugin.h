@@ -58,6 +58,7 @@ struct Need {
   // Where to store the column index, of the producer (prefix) or the attribute, when not null.
   uint32_t* index = nullptr;
   std::string attribute = {};  // for kAttribute: its name in customMetrics
+  bool host_blocks = false;    // for kPrefixMatch: PrefixColumn::host_blocks too
 };
 
 // What one decision went by of caches that engines told of, as a recording holds it.
@@ -322,6 +323,8 @@ class Producer : public virtual Plugin {
   virtual std::vector<DataKey> Produces() const = 0;
   // Index of this instance's column among the producers of a multi-column key (prefix).
   virtual void SetIndex(DataKey, uint32_t /*index*/) {}
+  // Before the first decision, when some active plugin needs PrefixColumn::host_blocks of it.
+  virtual void WantHostBlocks() {}
   // Once, at arrival, while the prompt can be read.
   virtual void Prepare(RequestContext&, Time) const {}
   // Whether Prepare takes milliseconds for a long prompt: it is called beside the loops then.

@@ -103,6 +103,7 @@ class FakeProducer : public Scripted<Producer> {
   using Scripted::Scripted;
   std::vector<DataKey> Produces() const override { return g_script->produces[type_]; }
   void SetIndex(DataKey, uint32_t index) override { index_ = index; }
+  void WantHostBlocks() override { g_script->calls.push_back("host-blocks:" + name()); }
   void Prepare(RequestContext&, Time) const override {
     g_script->calls.push_back("prepare:" + name());
   }
@@ -411,6 +412,14 @@ TEST_F(SchedulerTest, NamedProducersHaveColumnsOfTheirOwn) {
   EXPECT_EQ(columns.prefix[a].matched_blocks[0], static_cast<float>(a));
   EXPECT_EQ(columns.prefix[b].matched_blocks[0], static_cast<float>(b));
   EXPECT_NE(a, b);
+}
+
+TEST_F(SchedulerTest, OnlyWhoeverIsAskedForBlocksInHostMemoryIsTold) {
+  script.needs = {
+      {"scorer-a", {{DataKey::kPrefixMatch, "one"}}},
+      {"scorer-b", {{.key = DataKey::kPrefixMatch, .producer = "two", .host_blocks = true}}}};
+  Create(Spec({"scorer-a", "scorer-b", "one=prefix", "two=prefix"}));
+  EXPECT_THAT(script.calls, ElementsAre("host-blocks:two"));
 }
 
 TEST_F(SchedulerTest, TheOnlyProducerServesWhateverItsName) {

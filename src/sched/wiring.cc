@@ -370,6 +370,7 @@ void Wirer::OrderProducers() {
   }
   for (const auto& [plugin, needs] : bound_) {
     for (const Bound& bound : needs) {
+      if (bound.need.host_blocks) bound.producer->WantHostBlocks();
       if (bound.need.index == nullptr) continue;
       const auto it = prefix_index_.find(bound.producer);
       *bound.need.index = it == prefix_index_.end() ? 0 : it->second;

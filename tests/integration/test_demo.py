@@ -72,6 +72,43 @@ def test_demo_serves_traffic_and_ends_with_a_report(start_demo):
     assert re.search(r"time to first token +p50 [\d.]+ m?s +p90", report), report
 
 
+def test_demo_knows_what_its_engines_hold(start_demo):
+    demo, _, admin = start_demo(*SMALL)
+    assert f"http://{admin[0]}:{admin[1]}/debug/kv" in "\n".join(demo.stdout())
+
+    def get(path: str) -> dict:
+        with RawConnection(admin) as connection:
+            answer = connection.request("GET", path)
+        assert answer.status == 200, answer
+        return answer.json()
+
+    def publishers() -> list[dict]:
+        found = get("/debug/kv")
+        assert found["unheard"] == [], found
+        return found["publishers"] if {one["state"] for one in found["publishers"]} == {"EXACT"} else []
+
+    assert [one["endpoint"] for one in eventually(publishers, "all are exact")] == ["engine-1", "engine-2"]
+
+    def exact_hit() -> bool:
+        whys = [one["why"] for one in get("/debug/decisions")["decisions"]]
+        return any(re.search(r"exact: holds [1-9]\d* of \d+ prompt blocks", why) for why in whys)
+
+    eventually(exact_hit, "a decision goes by blocks that an engine said it holds")
+    caches = get("/api/live")["caches"]
+    assert caches["publishers_total"] == 2, caches
+    assert publishers(), "and they stay so"
+    demo.stop()
+
+
+def test_demo_does_not_speak_of_caches_that_its_policy_does_not_ask_for(start_demo):
+    demo, _, admin = start_demo(*SMALL, "--no-traffic", "--policy", "random")
+    text = "\n".join(demo.stdout())
+    assert "/debug/kv" not in text and "KV events" not in text
+    with RawConnection(admin) as connection:
+        assert connection.request("GET", "/debug/kv").status == 404
+    demo.stop()
+
+
 def test_demo_prints_addresses_that_work(start_demo):
     demo, gateway, admin = start_demo(*SMALL, "--no-traffic")
     text = "\n".join(demo.stdout())

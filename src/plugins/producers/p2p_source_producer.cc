@@ -1,9 +1,16 @@
 // Names an endpoint from which the picked one can fetch cached blocks of the prompt, in a header
 // for the engine's side.
 //
-// Peers whose match is within one block of the best share the work: each is drawn in proportion to
-// 1 / (1 + waiting), by a hash of the request's id, so that a retry of the same request asks the
-// same peer. SOURCE: llm-d-router p2p-source-producer.
+// Peers whose cached length is within one block of the best share the work: each is drawn in
+// proportion to 1 / (1 + waiting), by a hash of the request's id, so that a retry of the same
+// request asks the same peer.
+//
+// A peer's cached length is what can be fetched from it. Engines serve each other from the host's
+// memory: where an engine tells of tiers, it is the blocks from the prompt's start that lie there,
+// whether in the GPU's memory as well or not. Elsewhere (its engine told of the GPU's memory alone,
+// or of nothing) it is the match, as nobody knows better. The picked endpoint's own length is all
+// that it has in any tier, and what requests on their way there will leave.
+// SOURCE: llm-d-router p2p-source-producer.
 #include <algorithm>
 #include <atomic>
 
@@ -46,7 +53,11 @@ class P2pSourceProducer : public sched::Producer {
 
   std::vector<DataKey> Produces() const override { return {}; }
   std::vector<sched::Need> Needs() override {
-    return {{DataKey::kPrefixMatch, params_.producer, true, &prefix_}, {DataKey::kWaiting, ""}};
+    return {{.key = DataKey::kPrefixMatch,
+             .producer = params_.producer,
+             .index = &prefix_,
+             .host_blocks = true},
+            {DataKey::kWaiting, ""}};
   }
 
   void OnPicked(sched::RequestContext& context, const model::EndpointColumns& columns,
@@ -67,17 +78,23 @@ void P2pSourceProducer::OnPicked(sched::RequestContext& context,
                                  const model::EndpointColumns& columns,
                                  const sched::Picked& picked) {
   const model::PrefixColumn& prefix = columns.prefix[prefix_];
-  const std::vector<float>& matched = prefix.matched_blocks;
+  const auto fetchable = [&](size_t i) {
+    const bool has_tiers =
+        !prefix.host_blocks.empty() && prefix.host_blocks[i] != model::PrefixColumn::kNoTiers;
+    return has_tiers ? prefix.host_blocks[i] : prefix.matched_blocks[i];
+  };
+  // A match makes less of slower tiers; there is no need to fetch what lies in them.
+  const float told = prefix.told_blocks.empty() ? 0 : prefix.told_blocks[picked.column];
+  const float own = std::max(prefix.matched_blocks[picked.column], told);
   const Mask& healthy = columns.pool->healthy;
   float best = 0;
   healthy.ForEach([&](size_t i) {
-    if (i != picked.column) best = std::max(best, matched[i]);
+    if (i != picked.column) best = std::max(best, fetchable(i));
   });
   const auto block = static_cast<float>(prefix.block_size_tokens);
   const float least = std::max(1.0F, static_cast<float>(params_.min_delta));
   const auto helps = [&](size_t i) {
-    return i != picked.column && matched[i] >= best - 1 &&
-           (matched[i] - matched[picked.column]) * block >= least;
+    return i != picked.column && fetchable(i) >= best - 1 && (fetchable(i) - own) * block >= least;
   };
   double total = 0;
   const auto weight = [&](size_t i) {
@@ -106,8 +123,11 @@ sched::PluginType P2pSourceProducerType() {
                                                  "than the picked endpoint, so that its blocks "
                                                  "can be fetched.");
   type.formula =
-      "of the healthy peers within one block of the best match that have minCachedTokenDelta more "
-      "than the picked endpoint, one in proportion to 1 / (1 + waiting)";
+      "of the healthy peers within one block of the best cached length that have "
+      "minCachedTokenDelta more than the picked endpoint, one in proportion to 1 / (1 + waiting); "
+      "a "
+      "peer's cached length is the prompt's first blocks that its engine says lie in the host's "
+      "memory, or where the engine tells of no tiers, the match";
   return type;
 }
 

@@ -65,6 +65,74 @@ TEST(P2pSourceProducer, OneThatCannotBeReachedIsNoSource) {
               ElementsAre(Pair("x-kv-cache-source-host-port", "10.0.0.1:8002")));
 }
 
+// Of four endpoints of which the first is picked.
+struct TierCase {
+  std::string name;
+  std::vector<float> matched, told, host;
+  std::string source;  // its port; "": none
+};
+
+TEST(P2pSourceProducer, CountsWhatCanBeFetched) {
+  constexpr float kNone = model::PrefixColumn::kNoTiers;
+  const std::vector<TierCase> cases = {
+      {"nobody asked for tiers", {10, 90, 40, 0}, {10, 90, 40, 0}, {}, "8001"},
+      {"no engine tells of tiers",
+       {10, 90, 40, 0},
+       {10, 90, 40, 0},
+       {kNone, kNone, kNone, kNone},
+       "8001"},
+      {"what lies in the GPU's memory alone cannot be fetched",
+       {10, 90, 40, 0},
+       {10, 90, 40, 0},
+       {10, 0, 40, 0},
+       "8002"},
+      {"the most in the host's memory counts, not the most",
+       {10, 90, 80, 85},
+       {10, 90, 80, 85},
+       {10, 30, 50, 40},
+       "8002"},
+      {"nobody has anything in the host's memory",
+       {10, 90, 40, 0},
+       {10, 90, 40, 0},
+       {0, 0, 0, 0},
+       ""},
+      {"host memory is worth all of it, whatever a match makes of it",
+       {10, 72, 80, 0},
+       {10, 90, 80, 0},
+       {10, 90, 80, 0},
+       "8001"},
+      {"what the picked one has in slower tiers is not fetched",
+       {64, 70, 0, 0},
+       {80, 80, 0, 0},
+       {80, 80, 0, 0},
+       ""},
+      {"what requests bring to the picked one is not fetched",
+       {80, 70, 0, 0},
+       {10, 80, 0, 0},
+       {10, 80, 0, 0},
+       ""},
+      {"an engine without tiers stands beside one with them",
+       {10, 60, 90, 0},
+       {10, 60, 90, 0},
+       {10, kNone, 40, 0},
+       "8001"},
+      {"an estimate, too", {10, 90, 60, 0}, {10, 90, 0, 0}, {10, 40, kNone, 0}, "8002"},
+  };
+  for (const TierCase& c : cases) {
+    TestPool pool(4);
+    pool.SetPrefix(100, c.matched, 16);
+    pool.columns.prefix[0].told_blocks = c.told;
+    pool.columns.prefix[0].host_blocks = c.host;
+    const Headers headers = HeadersOf(*Made<Producer>("p2p-source-producer"), pool, 0);
+    if (c.source.empty()) {
+      EXPECT_THAT(headers, IsEmpty()) << c.name;
+    } else {
+      EXPECT_THAT(headers, ElementsAre(Pair("x-kv-cache-source-host-port", "10.0.0.1:" + c.source)))
+          << c.name;
+    }
+  }
+}
+
 TEST(P2pSourceProducer, PeersWithinABlockShareTheWorkByTheirQueues) {
   TestPool pool(4);
   pool.SetPrefix(100, {0, 90, 89, 88});

@@ -126,6 +126,7 @@ void PrecisePrefixCacheProducer::Produce(const sched::RequestContext& context,
   approximate_.Match(keys, *columns.pool, column);
   column.sources.clear();
   column.told_blocks.clear();
+  column.host_blocks.clear();
   if (keys.recorded) return GoBy(*keys.recorded, &column);
   counts_.lookups.fetch_add(1, kRelaxed);
   kvcache::ExactCaches::Asking asking(caches_);
@@ -143,6 +144,11 @@ void PrecisePrefixCacheProducer::Produce(const sched::RequestContext& context,
   const Prompt prompt{keys.content_tokens, caches_.keys().block_tokens()};
   BeginExact((prompt.tokens + prompt.block_tokens - 1) / prompt.block_tokens, prompt.block_tokens,
              &column);
+  std::span<const uint32_t> in_host;
+  if (wants_host_blocks_) {
+    in_host = asking.MatchTier(kvcache::Tier::kCpu, keys.name_space, keys.content);
+    column.host_blocks.assign(slots.size(), model::PrefixColumn::kNoTiers);
+  }
   uint64_t exact = 0;
   for (size_t i = 0; i < slots.size(); ++i) {
     float& matched = column.matched_blocks[i];
@@ -156,6 +162,11 @@ void PrecisePrefixCacheProducer::Produce(const sched::RequestContext& context,
     const PrefixHold hold = hold_of(entry->slot.index);
     const float told = std::min(static_cast<float>(hold.reusable), most);
     column.told_blocks[i] = told;
+    if (wants_host_blocks_ && entry->publisher->tells_tiers()) {
+      const size_t index = entry->slot.index;
+      const uint32_t host = index < in_host.size() ? in_host[index] : 0;
+      column.host_blocks[i] = std::min(static_cast<float>(host), told);
+    }
     matched = hold.blocks == 0 ? 0 : told * WorthOf(hold);
     if (const uint32_t shadow = claims_.ShadowOf(slots[i])) {
       const auto claimed = static_cast<float>(hold_of(shadow - 1).blocks);

@@ -35,6 +35,7 @@ class PrecisePrefixCacheProducer : public sched::Producer, public sched::KnowsCa
   std::vector<sched::Need> Needs() override { return {{sched::DataKey::kTokens, ""}}; }
   std::vector<sched::DataKey> Produces() const override { return {sched::DataKey::kPrefixMatch}; }
   void SetIndex(sched::DataKey, uint32_t index) override { column_ = index; }
+  void WantHostBlocks() override { wants_host_blocks_ = true; }
   void Prepare(sched::RequestContext& context, Time) const override;
   void Produce(const sched::RequestContext& context,
                model::EndpointColumns& columns) const override;
@@ -89,6 +90,7 @@ class PrecisePrefixCacheProducer : public sched::Producer, public sched::KnowsCa
   const size_t max_blocks_;
   const sched::KvEventSettings kv_events_;
   uint32_t column_ = 0;
+  bool wants_host_blocks_ = false;
   ApproxPrefix approximate_;
   kvcache::ExactCaches caches_;
   kvcache::Claims claims_;

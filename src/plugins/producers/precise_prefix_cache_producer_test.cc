@@ -236,6 +236,31 @@ TEST_F(PreciseTest, MatchesWhatTheEngineTold) {
   EXPECT_EQ(Stat("approximate_answers_total"), 4);
 }
 
+TEST_F(PreciseTest, SaysWhatLiesInTheHostsMemoryToWhoAsks) {
+  constexpr float kNone = model::PrefixColumn::kNoTiers;
+  const Tokens tokens = Counting(1, 100);
+  const auto leading = [&](size_t blocks) {
+    return Tokens(tokens.begin(), tokens.begin() + static_cast<std::ptrdiff_t>(blocks * 16));
+  };
+  Listen(0).Store(leading(4));
+  Engine& tiered = Listen(1);
+  tiered.Store(leading(5));
+  tiered.Store(leading(2), {.medium = "CPU"});
+  Match({tokens});
+  EXPECT_THAT(column().host_blocks, IsEmpty()) << "nobody asks";
+  producer().WantHostBlocks();
+  EXPECT_THAT(Match({tokens}), ElementsAre(4, 5, 0));
+  EXPECT_THAT(column().host_blocks, ElementsAre(kNone, 2, kNone));
+  Match({Counting(500, 100)});
+  EXPECT_THAT(column().host_blocks, ElementsAre(kNone, 0, kNone));
+  // The block with the last token is computed in any case.
+  Match({leading(2)});
+  EXPECT_THAT(column().host_blocks, ElementsAre(kNone, 1, kNone));
+  caches().SetTable(std::make_shared<SlotTable>());
+  Match({tokens});
+  EXPECT_THAT(column().host_blocks, IsEmpty()) << "nobody is heard";
+}
+
 TEST_F(PreciseTest, TheBlockWithTheLastTokenIsComputedInAnyCase) {
   Engine& engine = Listen(1);
   const Tokens tokens = Counting(1, 128);
