@@ -192,7 +192,8 @@ UsageFinder::Key UsageFinder::KeyOf(std::string_view name) const {
     case Where::kUsage:
       if (name == "prompt_tokens" || name == "input_tokens") return Key::kInput;
       if (name == "completion_tokens" || name == "output_tokens") return Key::kOutput;
-      if (name == "cache_read_input_tokens") return Key::kCached;
+      if (name == "cache_read_input_tokens") return Key::kCacheRead;
+      if (name == "cache_creation_input_tokens") return Key::kCacheCreated;
       if (name == "prompt_tokens_details" || name == "input_tokens_details") return Key::kDetails;
       [[fallthrough]];
     case Where::kDetails:
@@ -218,16 +219,27 @@ void UsageFinder::EndNumber() {
   const bool is_count = number_kind_ == Number::kWhole && at_value_;
   number_kind_ = Number::kNone;
   if (!is_count) return;
-  if (key_ == Key::kInput) {
-    usage_.input_tokens = number_;
-  } else if (key_ == Key::kOutput) {
-    usage_.output_tokens = number_;
-  } else if (key_ == Key::kCached) {
-    usage_.cached_tokens = number_;
-    usage_.cached_known = true;
-  } else {
-    return;
+  switch (key_) {
+    case Key::kInput:
+      input_ = number_;
+      break;
+    case Key::kOutput:
+      usage_.output_tokens = number_;
+      break;
+    case Key::kCacheRead:
+      cache_read_ = number_;
+      [[fallthrough]];
+    case Key::kCached:
+      usage_.cached_tokens = number_;
+      usage_.cached_known = true;
+      break;
+    case Key::kCacheCreated:
+      cache_created_ = number_;
+      break;
+    default:
+      return;
   }
+  usage_.input_tokens = input_ + cache_read_ + cache_created_;
   usage_.found = true;
 }
 

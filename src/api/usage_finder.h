@@ -10,10 +10,9 @@
 
 namespace penstock::api {
 
-// As the engine reports it: Anthropic's input_tokens are those that were not read from the cache.
 struct Usage {
   bool found = false;
-  uint64_t input_tokens = 0;
+  uint64_t input_tokens = 0;  // all of the prompt's, cached ones included
   uint64_t output_tokens = 0;
   bool cached_known = false;
   uint64_t cached_tokens = 0;
@@ -44,6 +43,8 @@ class UsageFinder {
     kInput,
     kOutput,
     kCached,
+    kCacheRead,  // these two are Anthropic's, whose input_tokens leave them out
+    kCacheCreated,
   };
   enum class Number : uint8_t { kNone, kWhole, kOther };
   static constexpr size_t kMaxLevel = 5;
@@ -61,6 +62,7 @@ class UsageFinder {
   Key KeyOf(std::string_view name) const;
 
   Usage usage_;
+  uint64_t input_ = 0, cache_read_ = 0, cache_created_ = 0;  // of which input_tokens are made
   bool saw_error_ = false;
 
   std::array<Where, kMaxLevel> levels_ = {Where::kOutside};

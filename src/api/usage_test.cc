@@ -46,7 +46,8 @@ constexpr std::string_view kAnthropicStream =
     "event: message_start\r\n"
     "data: "
     "{\"type\":\"message_start\",\"message\":{\"id\":\"m\",\"role\":\"assistant\",\"content\":[],"
-    "\"usage\":{\"input_tokens\":25,\"cache_read_input_tokens\":8,\"output_tokens\":1}}}\r\n\r\n"
+    "\"usage\":{\"input_tokens\":25,\"cache_creation_input_tokens\":2,"
+    "\"cache_read_input_tokens\":8,\"output_tokens\":1}}}\r\n\r\n"
     "event: content_block_delta\r\n"
     "data: "
     "{\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":"
@@ -80,7 +81,7 @@ struct Case {
 };
 const Case kCases[] = {
     {Format::kEventStream, kChatStream, {true, 31, 17, true, 16}, 3},
-    {Format::kEventStream, kAnthropicStream, {true, 25, 15, true, 8}, 4},
+    {Format::kEventStream, kAnthropicStream, {true, 35, 15, true, 8}, 4},
     {Format::kEventStream, kResponsesStream, {true, 75, 9, true, 64}, 2},
     {Format::kJson, kChatBody, {true, 12, 34, true, 0}, 0},
     {Format::kJson,

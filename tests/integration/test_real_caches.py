@@ -152,8 +152,9 @@ def test_anthropic_messages_are_what_vllm_makes_of_them(gateway):
         assert answer.status == 200, answer.body
         decision, usage = gateway.decision(answer.headers["x-request-id"]), answer.json()["usage"]
         cached = usage.get("cache_read_input_tokens") or 0
+        whole = usage["input_tokens"] + cached + (usage.get("cache_creation_input_tokens") or 0)
         assert decision["estimated_because"] is None, decision
-        assert decision["input_tokens"] == usage["input_tokens"] + cached, (body, decision)
+        assert decision["estimated_input_tokens"] == whole == decision["input_tokens"], (body, decision)
         settle(gateway)
         picked, predicted = told(decision)
         assert picked["match"] == "exact" and predicted == cached, (body, decision)
