@@ -226,10 +226,11 @@ def test_a_router_that_comes_late_reads_the_history(vllm, gateway, model, tmp_pa
     late = Gateway(tmp_path, engines, "--scheduling-config", str(policy))
     try:
         late.wait_healthy(*(("127.0.0.1", port) for port in vllm.ports))
-        wanted = [p["blocks"] for p in publishers(gateway)]
-        eventually(
-            lambda: [(p["state"], p["blocks"]) for p in publishers(late)] == [("EXACT", b) for b in wanted],
-            f"the late one knows the same blocks: {wanted}",
-        )
+
+        def known(by) -> list[tuple]:
+            return [(p["state"], p["last_sequence"], p["blocks"]) for p in publishers(by)]
+
+        eventually(lambda: known(late) == known(gateway), "the late one knows what the first one knows")
+        assert [state for state, *_ in known(late)] == ["EXACT", "EXACT"], known(late)
     finally:
         late.stop()
