@@ -365,6 +365,26 @@ TEST_F(PreciseTest, OthersCountByTheirShareOfThePrompt) {
   EXPECT_EQ(column().total_blocks, 16u);
 }
 
+// A queue of half of what the cache has room for leaves half of it.
+TEST_F(PreciseTest, ALongQueueTurnsTheCacheOver) {
+  for (uint32_t column : {0U, 1U}) {
+    pool_->pool.endpoints[column].gpu_blocks = 100;
+    pool_->pool.endpoints[column].block_size_tokens = 16;
+  }
+  Listen(0).Store(Counting(1, 128));
+  Listen(1);
+  pool_->columns.in_flight_tokens = {800, 1600, 0};
+  EXPECT_THAT(Match({Counting(1, 129)}), ElementsAre(FloatNear(4, 1e-4F), 0, 0));
+  EXPECT_THAT(column().told_blocks, ElementsAre(8, 0, 0)) << "what it told stays what it told";
+  pool_->columns.in_flight_tokens = {5000, 0, 0};
+  EXPECT_THAT(Match({Counting(1, 129)}), ElementsAre(0, 0, 0));
+  // What is sent there now stands at the queue's end.
+  Send({Counting(1, 129)}, 0);
+  EXPECT_THAT(Match({Counting(1, 129)}), ElementsAre(FloatNear(8, 0.1F), 0, 0));
+  pool_->columns.in_flight_tokens.clear();
+  EXPECT_THAT(Match({Counting(1, 129)}), ElementsAre(8, 0, 0));
+}
+
 TEST_F(PreciseTest, PromptsWithMediaAndSeveralPromptsAreJudgedByWhatWasSent) {
   Listen(0).Store(Counting(1, 128));
   Match({Counting(1, 129), "", "llama", 500});
