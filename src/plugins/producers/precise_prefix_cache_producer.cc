@@ -55,7 +55,9 @@ void GoBy(const sched::ToldMatches& told, model::PrefixColumn* column) {
 // that are to be prefilled there before this request is. The engine evicts what was used longest
 // ago, as the approximate producer does, which sees the queue in its order: what was sent is a
 // better guess then than what is there. Workload tiered: E2E p99 177 s instead of 188, 9 % more
-// output tokens/s; nothing changes where queues are short.
+// output tokens/s; nothing changes where queues are short. Not where the engine has a slower tier,
+// of unknown size, into which blocks are pushed: they are told of there (E2E 14.6 s instead
+// of 18.3).
 float TurnedOver(const model::EndpointColumns& columns, size_t i) {
   const model::EndpointInfo& endpoint = columns.pool->endpoints[i];
   const uint64_t tokens = uint64_t{endpoint.gpu_blocks} * endpoint.block_size_tokens;
@@ -186,7 +188,9 @@ void PrecisePrefixCacheProducer::Produce(const sched::RequestContext& context,
       const auto claimed = static_cast<float>(hold_of(shadow - 1).blocks);
       matched = std::max(matched, std::min(claimed, most));
     }
-    matched += TurnedOver(columns, i) * (sent - matched);
+    if (!entry->publisher->tells_tiers()) {
+      matched += TurnedOver(columns, i) * (sent - matched);
+    }
   }
   counts_.exact.fetch_add(exact, kRelaxed);
   counts_.approximate.fetch_add(slots.size() - exact, kRelaxed);

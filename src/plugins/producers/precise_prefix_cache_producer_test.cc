@@ -385,6 +385,17 @@ TEST_F(PreciseTest, ALongQueueTurnsTheCacheOver) {
   EXPECT_THAT(Match({Counting(1, 129)}), ElementsAre(8, 0, 0));
 }
 
+// What is pushed out of its memory is told of again, where it lies then.
+TEST_F(PreciseTest, AnEngineWithASlowerTierKeepsMore) {
+  pool_->pool.endpoints[0].gpu_blocks = 100;
+  pool_->pool.endpoints[0].block_size_tokens = 16;
+  Engine& engine = Listen(0);
+  engine.Store(Counting(1, 128));
+  engine.Store(Counting(5000, 16), {.medium = "CPU"});
+  pool_->columns.in_flight_tokens = {5000, 0, 0};
+  EXPECT_THAT(Match({Counting(1, 129)}), ElementsAre(8, 0, 0));
+}
+
 TEST_F(PreciseTest, PromptsWithMediaAndSeveralPromptsAreJudgedByWhatWasSent) {
   Listen(0).Store(Counting(1, 128));
   Match({Counting(1, 129), "", "llama", 500});
