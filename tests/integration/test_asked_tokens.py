@@ -1,7 +1,6 @@
 """The gateway has no tokenizer: it asks engines, or a render server, for prompts' tokens where caches are known exactly."""
 
 import asyncio
-import itertools
 import json
 import subprocess
 import threading
@@ -16,7 +15,7 @@ from harness.certificate import make_certificate
 from harness.fake_engine import never, raw, unary
 from harness.kv_events import endpoints
 from harness.raw import RawConnection, render_request
-from harness.wait import eventually
+from harness.wait import PATIENCE_S, eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 CHAT = "/v1/chat/completions"
@@ -470,7 +469,7 @@ def test_a_render_server_tells_where_images_are(start_sim, start_gateway, fake, 
     path.write_text(POLICY.format(asking=vllm(fake)))
     context = zmq.Context()
     try:
-        socket = context.socket(zmq.PUB)
+        socket = context.socket(zmq.XPUB)  # which hears of subscriptions
         port = socket.bind_to_random_port("tcp://127.0.0.1")
         gateway = start_gateway([f"{sim.urls[0]},kvEventsPort={port}"], "--scheduling-config", str(path))
         gateway.wait_healthy(*sim.addresses)
@@ -478,17 +477,14 @@ def test_a_render_server_tells_where_images_are(start_sim, start_gateway, fake, 
         extra = [[["a" * 64, 40 - block * i]] if 2 <= i <= 6 else None for i in range(blocks)]
         stored = {"type": "BlockStored", "block_hashes": [*range(1, blocks + 1)], "parent_block_hash": None, "token_ids": ids,
                   "block_size": block, "lora_id": None, "medium": "GPU", "lora_name": None, "extra_keys": extra}
-        batches = itertools.count()
+        assert socket.poll(PATIENCE_S * 1000), "nobody listens"
+        assert socket.recv() == b"\x01"
+        socket.send_multipart([b"", (0).to_bytes(8, "big"), msgpack.packb([1.0, [stored]])])
 
         def is_heard():
-            number = next(batches)
-            batch = msgpack.packb([1.0, [stored] if number == 0 else []])
-            socket.send_multipart([b"", number.to_bytes(8, "big"), batch])
             (publisher,) = gateway.admin_get("/debug/kv").json()["publishers"]
-            return publisher["blocks"]["gpu"] == blocks
+            return publisher["blocks"]["gpu"] == blocks and publisher["state"] == "EXACT"
 
-        eventually(lambda: gateway.admin_get("/debug/kv").json()["publishers"], "the engine is listened to")
-        time.sleep(0.5)  # ZeroMQ tells nobody when a subscription has arrived
         eventually(is_heard, "the engine's blocks are known")
         assert told("http://h/a") == blocks
         assert told("http://h/b") == 2, "up to the image"
