@@ -125,8 +125,7 @@ sched::PluginType P2pSourceProducerType() {
   type.formula =
       "of the healthy peers within one block of the best cached length that have "
       "minCachedTokenDelta more than the picked endpoint, one in proportion to 1 / (1 + waiting); "
-      "a "
-      "peer's cached length is the prompt's first blocks that its engine says lie in the host's "
+      "a peer's cached length is the prompt's first blocks that its engine says lie in the host's "
       "memory, or where the engine tells of no tiers, the match";
   return type;
 }
