@@ -105,10 +105,12 @@ bool IsTold(const Attempt& attempt, size_t column) {
          attempt.match_sources[column] != model::MatchSource::kApproximate;
 }
 
-// ", 8 with requests on their way", or "" where those add nothing.
-std::string OnTheWay(const Attempt& attempt, size_t column) {
+// ", 8 with requests on their way"; ", counted as 4" where they lie in a slower tier, are doubtful,
+// or will be pushed out by a queue; or "".
+std::string Counted(const Attempt& attempt, size_t column) {
   if (!IsTold(attempt, column)) return "";
   const float all = attempt.matched_blocks[column];
+  if (all < attempt.told_blocks[column] - 0.5F) return fmt::format(", counted as {:.0f}", all);
   if (all <= attempt.told_blocks[column]) return "";
   return fmt::format(", {:.0f} with requests on their way", all);
 }
@@ -127,7 +129,7 @@ std::string HoldsHere(const Attempt& attempt, size_t picked) {
   const float here = attempt.told_blocks[picked];
   return fmt::format("{} holds {:.0f} of the prompt's {} in its cache ({}){}, as its engine told{}",
                      name, here, blocks, Percent(here, attempt.total_blocks),
-                     OnTheWay(attempt, picked),
+                     Counted(attempt, picked),
                      attempt.match_sources[picked] == model::MatchSource::kExact
                          ? ""
                          : ", though something was missed");
@@ -175,7 +177,7 @@ std::string Holding(const Attempt& attempt, size_t column) {
           : fmt::format("{}: ", director::MatchSourceName(attempt.match_sources[column]));
   return fmt::format("{}holds {:.0f} of {}{}", how,
                      is_told ? attempt.told_blocks[column] : attempt.matched_blocks[column],
-                     Count(attempt.total_blocks, "prompt block"), OnTheWay(attempt, column));
+                     Count(attempt.total_blocks, "prompt block"), Counted(attempt, column));
 }
 
 // What a type of scorer prefers, and the column that it reads.

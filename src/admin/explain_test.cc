@@ -53,6 +53,11 @@ TEST(Explain, SaysWhoToldOfTheMatch) {
       Contains("e0 holds 20 of the prompt's 85 blocks in its cache (24 %), 80 with requests "
                "on their way, as its engine told, though something was missed; the best of "
                "the others, e1, 3."));
+  rig.scheduler->told_blocks = {84, 0, 0};
+  rig.scheduler->match_sources[0] = MatchSource::kExact;
+  EXPECT_THAT(Explain(*rig.Complete("queued")),
+              Contains("e0 holds 84 of the prompt's 85 blocks in its cache (99 %), counted as 80, "
+                       "as its engine told; the best of the others, e1, 3."));
 }
 
 TEST(Explain, ATieAndADrawAreCalledWhatTheyAre) {

@@ -339,8 +339,9 @@ sched::PluginType PrecisePrefixCacheProducerType() {
       "does.");
   type.formula =
       "leading blocks that the engine told of, whole ones of its own and never the one with the "
-      "last "
-      "token, each by what its tier is worth; at least what a request on its way there will leave";
+      "last token, each by what its tier is worth; at least what a request on its way there will "
+      "leave; where the policy looks at loads, drawn towards what was sent there by the uncached "
+      "tokens in flight as a share of the cache, for engines that told of no slower tier";
   return type;
 }
 
