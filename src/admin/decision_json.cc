@@ -1,6 +1,7 @@
 #include "admin/decision_json.h"
 
 #include <cmath>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -56,8 +57,7 @@ void WriteCommon(const DecisionRecord& record, JsonWriter* json) {
 }
 
 // A column's element under `key`; left out when nothing needed the column.
-void WriteElement(std::string_view key, const std::vector<float>& column, size_t i,
-                  JsonWriter* json) {
+void WriteElement(std::string_view key, std::span<const float> column, size_t i, JsonWriter* json) {
   if (i < column.size()) json->Field(key, Rounded(column[i]));
 }
 
@@ -79,16 +79,15 @@ void WriteCandidate(const Attempt& attempt, size_t i, bool is_picked, JsonWriter
   json->EndObject();
 }
 
-void WriteNames(std::string_view key, const PoolSnapshot& pool, const Mask& mask,
-                JsonWriter* json) {
+void WriteNames(std::string_view key, const PoolSnapshot& pool, MaskView mask, JsonWriter* json) {
   json->Key(key).BeginArray();
   mask.ForEach([&](size_t i) { json->Value(pool.endpoints[i].spec.name); });
   json->EndArray();
 }
 
 // {"engine-0": 0.5, ...} of the endpoints in the mask.
-void WriteByName(std::string_view key, const PoolSnapshot& pool, const Mask& mask,
-                 const std::vector<float>& column, JsonWriter* json) {
+void WriteByName(std::string_view key, const PoolSnapshot& pool, MaskView mask,
+                 std::span<const float> column, JsonWriter* json) {
   json->Key(key).BeginObject();
   mask.ForEach([&](size_t i) {
     if (i >= column.size()) return;

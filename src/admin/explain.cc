@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <span>
 #include <string_view>
 
 namespace penstock::admin {
@@ -39,7 +40,7 @@ std::string Percent(double part, double whole) {
 }
 
 // "a", "a and b", "a, b and c", "a, b, c, d and 3 more".
-std::string Names(const PoolSnapshot& pool, const Mask& mask) {
+std::string Names(const PoolSnapshot& pool, MaskView mask) {
   std::vector<std::string> names;
   mask.ForEach([&](size_t i) {
     if (names.size() < kNamesInSentence) names.push_back(pool.endpoints[i].spec.name);
@@ -62,10 +63,8 @@ const sched::ProfileTrace* DecidingProfile(const Attempt& attempt, size_t picked
 }
 
 // Traces are written by the scheduler for the same pool; one of another size tells nothing.
-bool Fits(const Mask& mask, const PoolSnapshot& pool) {
-  return mask.size() == pool.endpoints.size();
-}
-bool Fits(const std::vector<float>& column, const PoolSnapshot& pool) {
+bool Fits(MaskView mask, const PoolSnapshot& pool) { return mask.size() == pool.endpoints.size(); }
+bool Fits(std::span<const float> column, const PoolSnapshot& pool) {
   return column.size() == pool.endpoints.size();
 }
 
@@ -184,7 +183,7 @@ std::string Holding(const Attempt& attempt, size_t column) {
 struct Preference {
   std::string_view type;
   std::string_view what;
-  std::vector<float> Attempt::*column;
+  std::span<const float> Attempt::*column;
 };
 constexpr Preference kPreferences[] = {
     {"token-load-scorer", "fewest uncached tokens in flight", &Attempt::in_flight_tokens},
@@ -209,7 +208,7 @@ const Preference* PreferenceOf(std::string_view type) {
 // flight", as far as it is on record.
 std::string WhatCosts(const Attempt& attempt, size_t i) {
   std::string text = Holding(attempt, i);
-  const auto add = [&](const std::vector<float>& column, std::string_view unit) {
+  const auto add = [&](std::span<const float> column, std::string_view unit) {
     if (!Fits(column, *attempt.pool) || column[i] < 1) return;
     text +=
         (text.empty() ? "" : ", ") + Count(static_cast<uint64_t>(column[i]), unit) + " in flight";
@@ -270,7 +269,7 @@ Ranking Rank(const sched::ProfileTrace& profile, const PoolSnapshot& pool, const
   ranking.kind = Kind::kDrawn;
   const bool is_ranked = !profile.scores.empty() && Fits(profile.totals, pool);
   if (!is_ranked || profile.picker_type == "random-picker") return ranking;
-  const std::vector<float>& totals = profile.totals;
+  const std::span<const float> totals = profile.totals;
   ranking.other = pool.endpoints.size();
   left.ForEach([&](size_t i) {
     if (i == picked) return;
@@ -397,7 +396,7 @@ void ExplainPick(const Attempt& attempt, const Mask& candidates, std::vector<std
   ExplainPrefix(attempt, picked, candidates, out);
   const sched::ProfileTrace* profile = DecidingProfile(attempt, picked);
   if (profile == nullptr) {
-    out->push_back("It was sent to " + attempt.endpoint + ".");
+    out->push_back(fmt::format("It was sent to {}.", attempt.endpoint));
     return;
   }
   Mask left = candidates;

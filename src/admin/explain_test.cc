@@ -202,8 +202,8 @@ TEST(Explain, WhoIsNoCandidateIsNamedWithTheReason) {
 
 TEST(Explain, WhoIsOutsideOfTheProxysSubsetIsNoCandidate) {
   Rig rig(3);
-  const auto record = rig.Complete("r");
-  director::DecisionRecord restricted = *record;
+  const auto record = std::const_pointer_cast<director::DecisionRecord>(rig.Complete("r"));
+  director::DecisionRecord& restricted = *record;
   const auto& endpoints = record->attempts[0].pool->endpoints;
   restricted.subset = {endpoints[1].spec.host};
   EXPECT_EQ(CandidatesOf(restricted, 0).Count(), 1U);
@@ -239,7 +239,8 @@ TEST(Explain, EveryEndHasItsSentence) {
 
 TEST(Explain, AnEndpointThatIsGoneFromThePoolIsNoMystery) {
   Rig rig(2);
-  director::DecisionRecord record = *rig.Complete("r");
+  const auto kept = std::const_pointer_cast<director::DecisionRecord>(rig.Complete("r"));
+  director::DecisionRecord& record = *kept;
   record.attempts[0].slot = 12;
   EXPECT_THAT(Explain(record), Not(Contains(HasSubstr("picked"))));
   EXPECT_EQ(ExplainBriefly(record), "");

@@ -42,28 +42,34 @@ class ToldScheduler : public sched::Scheduler {
     out->drained_by = "told-filter";
     if (drain) return;
     const size_t size = columns.size();
-    trace->profiles.assign(1, {});
-    sched::ProfileTrace& profile = trace->profiles.front();
+    using Traced = sched::ProfileTrace;
+    trace->Clear();
+    Arena& memory = trace->memory;
+    Traced& profile = trace->profiles.emplace_back();
     profile.profile = "default";
     profile.picker_type = picker_type;
     Mask left = candidates;
     if (!keep.empty()) {
       left.Keep([&](size_t i) { return i < keep.size() && keep[i]; });
-      profile.filters.push_back({"told-filter", left, filter_type, why_all_pass});
+      const Traced::FilterStep step{"told-filter", trace->Copy(left), filter_type, why_all_pass};
+      profile.filters = memory.Copy(std::span(&step, 1));
     }
     if (!scores.empty()) {
       std::vector<float> column = scores;
       column.resize(size);
       std::vector<float> second = other_scores;
       second.resize(size);
-      profile.totals.resize(size);
-      for (size_t i = 0; i < size; ++i) profile.totals[i] = 2 * column[i] + second[i];
-      profile.scores.push_back({"told-scorer", 2, std::move(column), scorer_type});
-      profile.scores.push_back({"other-scorer", 1, std::move(second)});
+      std::vector<float> totals(size);
+      for (size_t i = 0; i < size; ++i) totals[i] = 2 * column[i] + second[i];
+      profile.totals = memory.Copy(totals);
+      const std::vector<Traced::ScoreStep> steps = {
+          {"told-scorer", 2, memory.Copy(column), scorer_type},
+          {"other-scorer", 1, memory.Copy(second), ""}};
+      profile.scores = memory.Copy(steps);
     }
     uint32_t picked = pick;
     if (!left.Test(picked)) left.ForEach([&](size_t i) { picked = static_cast<uint32_t>(i); });
-    profile.picks.push_back(picked);
+    profile.picks = memory.Copy(std::span<const uint32_t>(&picked, 1));
     out->picks.push_back(picked);
   }
   int64_t TokensToCharge(const sched::RequestContext&, const model::EndpointColumns&,

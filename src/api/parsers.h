@@ -70,7 +70,10 @@ class ParserSet {
   struct Entry {
     const Claim* claim;
     ParserKind parser;
+    // The last letters of the path, as far as they tell that another one does not match.
+    uint64_t tail, tail_mask;
   };
+  static Entry MakeEntry(const Claim& claim, ParserKind parser);
   std::optional<Route> RouteOf(const Entry* entry) const;
 
   std::vector<Entry> entries_;

@@ -1,12 +1,14 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <filesystem>
 #include <fstream>
 #include <set>
 #include <thread>
 
+#include "core/arena.h"
 #include "core/file.h"
 #include "core/mask.h"
 #include "core/random.h"
@@ -26,6 +28,55 @@ TEST(Text, NearestFindsATypingMistakeAndRefusesAStranger) {
   EXPECT_EQ(Nearest("something-else-entirely", names), "");
   EXPECT_EQ(DidYouMean("prefx-cache-scorer", names), ", did you mean 'prefix-cache-scorer'?");
   EXPECT_EQ(DidYouMean("", names), "");
+}
+
+TEST(Arena, ArraysStayWhereTheyAreWhileItGrows) {
+  Arena arena;
+  std::vector<std::span<uint64_t>> arrays;
+  for (uint64_t i = 0; i < 200; ++i) {
+    arrays.push_back(arena.New<uint64_t>(i));
+    for (uint64_t& value : arrays.back()) EXPECT_EQ(value, 0U);
+    std::ranges::fill(arrays.back(), i);
+    EXPECT_EQ(arena.Copy(std::vector<char>(i % 7, 'x')).size(), i % 7);
+  }
+  const Arena moved = std::move(arena);
+  for (uint64_t i = 0; i < 200; ++i) {
+    EXPECT_EQ(std::ranges::count(arrays[i], i), static_cast<std::ptrdiff_t>(i));
+  }
+  EXPECT_GE(moved.used(), 8U * 199 * 200 / 2);
+  EXPECT_GE(moved.bytes(), moved.used());
+}
+
+TEST(Arena, TheNextFillingFindsOneBlock) {
+  const std::vector<float> column(300, 1.5F);
+  Arena arena;
+  const auto fill = [&] {
+    for (int i = 0; i < 10; ++i) arena.Copy(column);
+  };
+  fill();
+  const size_t used = arena.used();
+  Arena record = std::move(arena);
+  EXPECT_EQ(arena.bytes(), 0U);  // NOLINT: it says what it is like then
+  fill();
+  EXPECT_EQ(arena.bytes(), used);
+  EXPECT_EQ(arena.used(), used);
+  arena.Clear();
+  EXPECT_EQ(arena.bytes(), used) << "kept";
+  EXPECT_EQ(arena.used(), 0U);
+  record.Clear();
+  EXPECT_EQ(record.bytes(), 0U) << "not several";
+}
+
+TEST(Mask, AViewReadsWhatAMaskHolds) {
+  Mask mask;
+  mask.Reset(130);
+  for (const size_t i : {0, 64, 129}) mask.Set(i);
+  const MaskView view = mask;
+  EXPECT_EQ(view.size(), 130U);
+  EXPECT_EQ(view.Count(), 3U);
+  EXPECT_TRUE(view.Test(129) && !view.Test(128) && !view.Empty());
+  EXPECT_EQ(Mask(view), mask);
+  EXPECT_TRUE(MaskView().Empty());
 }
 
 TEST(Text, NumbersAreReadWholeOrNotAtAll) {

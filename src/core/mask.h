@@ -7,21 +7,20 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <span>
+#include <utility>
 #include <vector>
 
 namespace penstock {
 
-class Mask {
+// One that stands in somebody else's memory.
+class MaskView {
  public:
-  Mask() = default;
-  // All `size` bits clear.
-  void Reset(size_t size) {
-    size_ = size;
-    words_.assign((size + 63) / 64, 0);
-  }
+  MaskView() = default;
+  // REQUIRES: a word for each 64 of the bits, and clear ones behind the last.
+  MaskView(std::span<const uint64_t> words, size_t size) : words_(words), size_(size) {}
+  std::span<const uint64_t> words() const { return words_; }
   size_t size() const { return size_; }
-  void Set(size_t i) { words_[i >> 6] |= uint64_t{1} << (i & 63); }
-  void Clear(size_t i) { words_[i >> 6] &= ~(uint64_t{1} << (i & 63)); }
   bool Test(size_t i) const { return (words_[i >> 6] >> (i & 63)) & 1; }
   size_t Count() const {
     size_t n = 0;
@@ -42,6 +41,33 @@ class Mask {
         f(w * 64 + static_cast<size_t>(std::countr_zero(bits)));
       }
     }
+  }
+
+ private:
+  std::span<const uint64_t> words_;
+  size_t size_ = 0;
+};
+
+class Mask {
+ public:
+  Mask() = default;
+  Mask(MaskView view) : size_(view.size()), words_(view.words().begin(), view.words().end()) {}
+  operator MaskView() const { return view(); }
+  MaskView view() const { return {words_, size_}; }
+  // All `size` bits clear.
+  void Reset(size_t size) {
+    size_ = size;
+    words_.assign((size + 63) / 64, 0);
+  }
+  size_t size() const { return size_; }
+  void Set(size_t i) { words_[i >> 6] |= uint64_t{1} << (i & 63); }
+  void Clear(size_t i) { words_[i >> 6] &= ~(uint64_t{1} << (i & 63)); }
+  bool Test(size_t i) const { return view().Test(i); }
+  size_t Count() const { return view().Count(); }
+  bool Empty() const { return view().Empty(); }
+  template <class F>
+  void ForEach(F&& f) const {
+    view().ForEach(std::forward<F>(f));
   }
   // Keeps the bits for which f(index) is true.
   template <class F>

@@ -3,29 +3,14 @@
 namespace penstock::director {
 namespace {
 
-size_t BytesOf(const sched::DecisionTrace& trace) {
-  size_t bytes = 0;
-  for (const sched::ProfileTrace& profile : trace.profiles) {
-    bytes += sizeof(profile) + profile.totals.capacity() * sizeof(float) +
-             profile.picks.capacity() * sizeof(uint32_t);
-    for (const auto& step : profile.filters) bytes += sizeof(step) + step.after.size() / 8 + 8;
-    for (const auto& step : profile.scores) {
-      bytes += sizeof(step) + step.scores.capacity() * sizeof(float);
-    }
-  }
-  return bytes;
-}
+constexpr size_t kCacheLine = 64;
 
 size_t BytesOf(const DecisionRecord& record) {
   size_t bytes = sizeof(record) + record.request_id.capacity() + record.model.capacity() +
                  record.reason.capacity() + 64;
   for (const Attempt& attempt : record.attempts) {
-    const size_t floats = attempt.waiting.capacity() + attempt.running.capacity() +
-                          attempt.kv_usage.capacity() + attempt.in_flight_requests.capacity() +
-                          attempt.in_flight_tokens.capacity() + attempt.uncached_tokens.capacity() +
-                          attempt.matched_blocks.capacity() + attempt.told_blocks.capacity();
-    bytes += sizeof(attempt) + attempt.match_sources.capacity() + floats * sizeof(float) +
-             BytesOf(attempt.trace) + 64;
+    bytes += sizeof(attempt) + attempt.trace.memory.bytes() +
+             attempt.trace.profiles.capacity() * sizeof(sched::ProfileTrace);
   }
   return bytes;
 }
@@ -80,6 +65,19 @@ void DecisionLog::Add(std::shared_ptr<const DecisionRecord> record) {
     dropped.push_back(std::move(ring_.front().first));
     ring_.pop_front();
   }
+  FetchNext();
+}
+
+// Those that go next were written thousands of requests ago: they are fetched into the cache
+// meanwhile, the record before its attempts.
+void DecisionLog::FetchNext() const {
+  if (ring_.size() < 2) return;
+  const char* const next = reinterpret_cast<const char*>(ring_[1].first.get());
+  for (size_t at = 0; at < sizeof(DecisionRecord); at += kCacheLine) __builtin_prefetch(next + at);
+  const std::vector<Attempt>& attempts = ring_.front().first->attempts;
+  if (attempts.empty()) return;
+  const char* const attempt = reinterpret_cast<const char*>(attempts.data());
+  for (size_t at = 0; at < sizeof(Attempt); at += kCacheLine) __builtin_prefetch(attempt + at);
 }
 
 void DecisionLog::Hold(const DecisionRecord& record) {

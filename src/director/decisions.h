@@ -9,6 +9,7 @@
 #include <deque>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -34,20 +35,22 @@ std::string_view EndKindName(EndKind kind);
 // "exact"
 std::string_view MatchSourceName(model::MatchSource source);
 
+// What was known when a target was picked, and why it was. The arrays, an element for each endpoint
+// of the pool where they are not empty, stand in the trace's memory.
 struct Attempt {
-  std::string endpoint;  // name
-  std::string address;
+  std::string_view endpoint;  // name, in the pool
+  std::string_view address;   // likewise
   uint32_t slot = 0;
   Time dispatched;
-  std::string failure;                              // "" when this try answered
+  std::string_view failure;                         // "" when this try answered; else a literal
   std::shared_ptr<const model::PoolSnapshot> pool;  // names of the columns below
   sched::DecisionTrace trace;
-  std::vector<float> waiting, running, kv_usage, in_flight_requests, in_flight_tokens,
+  std::span<const float> waiting, running, kv_usage, in_flight_requests, in_flight_tokens,
       uncached_tokens;
-  std::vector<float> matched_blocks;  // of the first prefix producer
+  std::span<const float> matched_blocks;  // of the first prefix producer
   // Likewise; empty where all are approximate.
-  std::vector<model::MatchSource> match_sources;
-  std::vector<float> told_blocks;
+  std::span<const model::MatchSource> match_sources;
+  std::span<const float> told_blocks;
   float hit_blocks = 0;  // of them, the picked endpoint's
   uint32_t total_blocks = 0;
   uint32_t block_size_tokens = 0;
@@ -98,6 +101,7 @@ class DecisionLog {
   };
   void Hold(const DecisionRecord& record) REQUIRES_LOCK(mutex_);
   void LetGo(const DecisionRecord& record) REQUIRES_LOCK(mutex_);
+  void FetchNext() const REQUIRES_LOCK(mutex_);
 
   mutable Mutex mutex_;  // held for one insertion or one copy of pointers
   std::deque<std::pair<std::shared_ptr<const DecisionRecord>, size_t>> ring_ GUARDED_BY(mutex_);

@@ -172,7 +172,7 @@ bool Flight::MoveTo(std::string_view address, Time now) {
   director.fleet_.ConnectFailed(target_.slot, "the proxy went on to a fallback", now);
   Release();
   lane_.FillColumns(*this, *pool, now);
-  lane_.trace_ = {};
+  lane_.trace_.Clear();
   lane_.Claim(*this, pool, static_cast<uint32_t>(found - pool->endpoints.begin()), nullptr, now);
   return true;
 }
@@ -237,7 +237,7 @@ Lane::Lane(Director& director, uint64_t seed) : director_(director), random_(see
   if (turn) journal_number_ = turn->OnLane(seed);
 }
 
-sched::RequestContext Lane::Begin(model::Request request) {
+sched::RequestContext Lane::Begin(model::Request&& request) {
   sched::RequestContext context;
   context.request = std::move(request);
   if (arrivals_++ % DirectorOptions::kMeasureEvery == 0) {
@@ -246,24 +246,26 @@ sched::RequestContext Lane::Begin(model::Request request) {
   return context;
 }
 
-Arrival Lane::Arrive(model::Request request, Time now, int64_t unix_micros) {
+Arrival Lane::Arrive(model::Request&& request, Time now, int64_t unix_micros) {
   sched::RequestContext context = Begin(std::move(request));
   director_.scheduler_->Prepare(context, now);
-  return Proceed(std::move(context), now, unix_micros);
+  Arrival arrival = Proceed(std::move(context), now, unix_micros);
+  if (arrival.flight == nullptr) request = std::move(context.request);
+  return arrival;
 }
 
-Arrival Lane::Proceed(sched::RequestContext context, Time now, int64_t unix_micros) {
+Arrival Lane::Proceed(sched::RequestContext&& context, Time now, int64_t unix_micros) {
   Journal* const journal = director_.fleet_.journal();
   std::string described;
   if (journal != nullptr && journal->is_open()) described = journal->Describe(&context);
   return Admit(std::move(context), std::move(described), now, unix_micros);
 }
 
-Arrival Lane::ArrivePrepared(sched::RequestContext context, Time now, int64_t unix_micros) {
+Arrival Lane::ArrivePrepared(sched::RequestContext&& context, Time now, int64_t unix_micros) {
   return Admit(std::move(context), "", now, unix_micros);
 }
 
-Arrival Lane::Admit(sched::RequestContext context, std::string described, Time now,
+Arrival Lane::Admit(sched::RequestContext&& context, std::string described, Time now,
                     int64_t unix_micros) {
   Arrival arrival;
   arrival.flight.reset(new Flight(*this));
@@ -302,6 +304,7 @@ Arrival Lane::Admit(sched::RequestContext context, std::string described, Time n
   }
   if (is_admitted) return arrival;
   flight.PublishRecord(now);
+  context = std::move(flight.context_);
   arrival.flight.reset();
   return arrival;
 }
@@ -403,21 +406,23 @@ void Lane::Record(Flight& flight, const std::shared_ptr<const model::PoolSnapsho
   attempt.slot = endpoint.slot;
   attempt.dispatched = now;
   attempt.pool = pool;
-  attempt.trace = trace_;
-  attempt.waiting = columns_.waiting;
-  attempt.running = columns_.running;
-  attempt.kv_usage = columns_.kv_usage;
-  attempt.in_flight_requests = columns_.in_flight_requests;
-  attempt.in_flight_tokens = columns_.in_flight_tokens;
-  attempt.uncached_tokens = columns_.uncached_tokens;
+  Arena& memory = trace_.memory;
+  attempt.waiting = memory.Copy(columns_.waiting);
+  attempt.running = memory.Copy(columns_.running);
+  attempt.kv_usage = memory.Copy(columns_.kv_usage);
+  attempt.in_flight_requests = memory.Copy(columns_.in_flight_requests);
+  attempt.in_flight_tokens = memory.Copy(columns_.in_flight_tokens);
+  attempt.uncached_tokens = memory.Copy(columns_.uncached_tokens);
   if (!columns_.prefix.empty()) {
-    attempt.matched_blocks = columns_.prefix.front().matched_blocks;
+    const model::PrefixColumn& prefix = columns_.prefix.front();
+    attempt.matched_blocks = memory.Copy(prefix.matched_blocks);
     attempt.hit_blocks = attempt.matched_blocks[column];
-    attempt.match_sources = columns_.prefix.front().sources;
-    attempt.told_blocks = columns_.prefix.front().told_blocks;
-    attempt.total_blocks = columns_.prefix.front().total_blocks;
-    attempt.block_size_tokens = columns_.prefix.front().block_size_tokens;
+    attempt.match_sources = memory.Copy(prefix.sources);
+    attempt.told_blocks = memory.Copy(prefix.told_blocks);
+    attempt.total_blocks = prefix.total_blocks;
+    attempt.block_size_tokens = prefix.block_size_tokens;
   }
+  attempt.trace = std::move(trace_);  // last: its memory learns how much it takes
 }
 
 // --- Director

@@ -140,20 +140,21 @@ struct Arrival {
 class Lane {
  public:
   Lane(Director& director, uint64_t seed);
-  // Decides where the request runs. `request.prompt` is read now and not kept.
-  Arrival Arrive(model::Request request, Time now, int64_t unix_micros);
+  // Decides where the request runs. `request.prompt` is read now and not kept. A request that is
+  // rejected is given back.
+  Arrival Arrive(model::Request&& request, Time now, int64_t unix_micros);
   // The same in steps, for prompts that take long: between the two director().scheduler().Prepare
   // is called with the context, on any thread, while `request.prompt` can be read.
-  sched::RequestContext Begin(model::Request request);
-  Arrival Proceed(sched::RequestContext context, Time now, int64_t unix_micros);
+  sched::RequestContext Begin(model::Request&& request);
+  Arrival Proceed(sched::RequestContext&& context, Time now, int64_t unix_micros);
   // The same for a request that plugins have prepared before, as a recording holds it.
   // REQUIRES: context.prefix_keys has an element for each prefix producer.
-  Arrival ArrivePrepared(sched::RequestContext context, Time now, int64_t unix_micros);
+  Arrival ArrivePrepared(sched::RequestContext&& context, Time now, int64_t unix_micros);
   Director& director() { return director_; }
 
  private:
   friend class Flight;
-  Arrival Admit(sched::RequestContext context, std::string described, Time now,
+  Arrival Admit(sched::RequestContext&& context, std::string described, Time now,
                 int64_t unix_micros);
   // Gathers what plugins look at.
   void FillColumns(const Flight& flight, const model::PoolSnapshot& pool, Time now);

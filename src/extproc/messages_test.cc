@@ -30,19 +30,18 @@ Entry AnyEntry() {
           *rc::gen::weightedElement<bool>({{8, false}, {1, true}})};
 }
 
-void Write(const Entry& entry, wire::ProtoWriter& map) {
+void Write(const Entry& entry, std::string* map) {
   std::string bytes;
-  wire::ProtoWriter header(&bytes);
   const auto value = [&] {
-    if (!entry.value.empty()) header.Bytes(2, entry.value);
-    if (!entry.raw.empty()) header.Bytes(3, entry.raw);
+    if (!entry.value.empty()) wire::ProtoWriter(&bytes).Bytes(2, entry.value);
+    if (!entry.raw.empty()) wire::ProtoWriter(&bytes).Bytes(3, entry.raw);
   };
   if (entry.is_backwards) value();
-  if (!entry.name.empty()) header.Bytes(1, entry.name);
+  if (!entry.name.empty()) wire::ProtoWriter(&bytes).Bytes(1, entry.name);
   if (!entry.is_backwards) value();
-  if (entry.extras == 1) header.Varint(9, 1);
-  if (entry.extras == 2) map.Varint(9, 1);
-  map.Bytes(1, bytes);
+  if (entry.extras == 1) wire::ProtoWriter(&bytes).Varint(9, 1);
+  if (entry.extras == 2) wire::ProtoWriter(map).Varint(9, 1);
+  wire::ProtoWriter(map).Bytes(1, bytes);
 }
 
 std::string Message(const std::string& map) {
@@ -54,11 +53,10 @@ std::string Message(const std::string& map) {
 
 RC_GTEST_PROP(Messages, HeadersAreReadHoweverTheyAreWritten, ()) {
   std::string map;
-  wire::ProtoWriter writer(&map);
   std::vector<std::pair<std::string, std::string>> expected, seen;
   for (int left = *rc::gen::inRange(0, 8); left > 0; --left) {
     const Entry entry = AnyEntry();
-    Write(entry, writer);
+    Write(entry, &map);
     expected.emplace_back(entry.name, entry.raw.empty() ? entry.value : entry.raw);
   }
   const std::string message = Message(map);
@@ -82,9 +80,8 @@ RC_GTEST_PROP(Messages, HeadersAreReadHoweverTheyAreWritten, ()) {
 
 TEST(Messages, HeadersOfTwoMapsAreAllThere) {
   std::string first, second, inner, message;
-  wire::ProtoWriter one(&first), two(&second);
-  Write({"a", "", "1"}, one);
-  Write({"b", "", "2"}, two);
+  Write({"a", "", "1"}, &first);
+  Write({"b", "", "2"}, &second);
   wire::ProtoWriter(&inner).Bytes(1, first);
   wire::ProtoWriter(&inner).Bytes(1, second);
   wire::ProtoWriter(&message).Bytes(2, inner);

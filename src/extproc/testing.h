@@ -26,14 +26,12 @@ struct Says {
   explicit Says(uint32_t number) : number_(number) {}
   Says& Headers(const Pairs& headers) {
     std::string map;
-    wire::ProtoWriter writer(&map);
     for (const auto& [name, value] : headers) {
       // Lengths in as few bytes as Envoy's.
       std::string one;
-      wire::ProtoWriter header(&one);
-      header.Bytes(1, name);
-      header.Bytes(3, value);
-      writer.Bytes(1, one);
+      wire::ProtoWriter(&one).Bytes(1, name);
+      wire::ProtoWriter(&one).Bytes(3, value);
+      wire::ProtoWriter(&map).Bytes(1, one);
     }
     wire::ProtoWriter(&inner_).Bytes(1, map);
     return *this;
@@ -60,8 +58,8 @@ struct Says {
   }
   Says& Subset(const std::vector<std::string>& addresses) {
     std::string list;
-    wire::ProtoWriter values(&list);
     for (const std::string& address : addresses) {
+      wire::ProtoWriter values(&list);
       const size_t one = values.Begin(1);
       values.Bytes(3, address);
       values.End(one);

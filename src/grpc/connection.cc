@@ -17,11 +17,12 @@ namespace {
 constexpr size_t kHighWatermark = 1 << 20;
 constexpr int32_t kStreamWindow = 1 << 20;
 constexpr int32_t kConnectionWindow = 16 << 20;
+constexpr size_t kConsumeBytes = 64 << 10;  // windows are given back in steps of this
 constexpr size_t kWriteBytes = 256 << 10;
 constexpr size_t kMaxStatusText = 1024;
 constexpr size_t kFirstMetadata = 12;  // an RPC of Envoy has ten, of 230 bytes
 constexpr size_t kFirstMetadataBytes = 384;
-constexpr size_t kFirstAnswerBytes = 512;
+constexpr size_t kFirstAnswerBytes = 1024;
 
 nghttp2_nv Header(std::string_view name, std::string_view value) {
   return {reinterpret_cast<uint8_t*>(const_cast<char*>(name.data())),
@@ -246,14 +247,20 @@ void Connection::BeginCall(ServerCall& call) {
 }
 
 void Connection::OnChunk(int32_t stream, std::string_view bytes) {
-  if (ServerCall* const call = Find(stream)) OnData(*call, bytes);
-  nghttp2_session_consume_connection(session_, bytes.size());
-  ServerCall* const call = Find(stream);
-  if (call != nullptr && call->above_high_watermark()) {
-    call->held_back_ += bytes.size();  // whoever does not take answers sends no more
-  } else {
-    nghttp2_session_consume_stream(session_, stream, bytes.size());
+  unconsumed_ += bytes.size();
+  if (unconsumed_ >= kConsumeBytes) {
+    nghttp2_session_consume_connection(session_, std::exchange(unconsumed_, 0));
   }
+  ServerCall* const call = Find(stream);
+  if (call == nullptr) return;
+  OnData(*call, bytes);
+  call->unconsumed_ += bytes.size();
+  // Whoever does not take answers sends no more.
+  if (call->unconsumed_ >= kConsumeBytes && !call->above_high_watermark()) Consume(*call);
+}
+
+void Connection::Consume(ServerCall& call) {
+  nghttp2_session_consume_stream(session_, call.stream_, std::exchange(call.unconsumed_, 0));
 }
 
 void Connection::OnData(ServerCall& call, std::string_view bytes) {
@@ -312,8 +319,7 @@ void Connection::EndCall(std::unique_ptr<ServerCall> call) {
 void Connection::SubmitHeaders(ServerCall& call) {
   call.has_headers_ = true;
   const nghttp2_nv headers[] = {Header(":status", "200"),
-                                Header("content-type", "application/grpc"),
-                                Header("grpc-accept-encoding", "identity")};
+                                Header("content-type", "application/grpc")};
   nghttp2_data_provider provider{};
   provider.source.ptr = &call;
   provider.read_callback = [](nghttp2_session*, int32_t, uint8_t* out, size_t length,
@@ -445,9 +451,7 @@ void Connection::TellDrained() {
   for (const int32_t stream : std::exchange(drained_, {})) {
     ServerCall* const call = Find(stream);
     if (call == nullptr) continue;
-    if (const size_t size = std::exchange(call->held_back_, 0)) {
-      nghttp2_session_consume_stream(session_, stream, size);
-    }
+    if (call->unconsumed_ >= kConsumeBytes) Consume(*call);
     if (!call->is_finished_ && call->listener_ != nullptr) call->listener_->OnDrained();
   }
 }

@@ -57,7 +57,7 @@ class ServerCall final : public Call {
   std::unique_ptr<net::Timer> deadline_;
   std::string out_;  // framed messages
   size_t out_sent_ = 0;
-  size_t held_back_ = 0;      // of the stream's window, until the client takes answers
+  size_t unconsumed_ = 0;     // of the stream's window; all until the client takes answers
   bool has_headers_ = false;  // the answer's are submitted
   bool is_deferred_ = false;  // the session waits for more of out_
   bool is_finished_ = false;  // status_ holds
@@ -96,6 +96,8 @@ class Connection final : public net::ServedStream {
   void OnFrameSent(const nghttp2_frame& frame);
   void OnChunk(int32_t stream, std::string_view bytes);
   void OnData(ServerCall& call, std::string_view bytes);
+  // Gives the stream's window back.
+  void Consume(ServerCall& call);
   void OnStreamClose(int32_t stream);
   ssize_t ReadAnswer(ServerCall& call, uint8_t* out, size_t length, uint32_t* flags);
 
@@ -125,6 +127,7 @@ class Connection final : public net::ServedStream {
   std::vector<int32_t> drained_;                    // streams whose listeners must be told
   std::string unsent_;
   size_t unsent_from_ = 0;
+  size_t unconsumed_ = 0;  // of the connection's window
   bool is_open_ = false;
   bool is_draining_ = false;
   bool has_pinged_ = false;

@@ -91,51 +91,42 @@ void Follower::OnEnd(director::EndKind kind, int status, std::string_view reason
 
 namespace {
 
-// Who a request is, for what is counted of it.
-struct Identity {
-  std::string model, target_model, fairness_id;
-  api::Route route;
-};
-
-Identity IdentityOf(const IncomingRequest& incoming, const model::Request& request) {
-  return {request.model, request.target_model, incoming.fairness_id, incoming.route};
-}
-
-Admission Settle(director::Arrival arrival, const Identity& who, Duration took, Time after,
-                 Time received, director::Lane& lane, RequestMetrics& metrics,
-                 RequestMetrics::Cache& series) {
+// `request` is the one that was given back, of an arrival that was rejected.
+Admission Settle(director::Arrival arrival, const IncomingRequest& incoming,
+                 const model::Request& request, Duration took, Time after, Time received,
+                 director::Lane& lane, RequestMetrics& metrics, RequestMetrics::Cache& series) {
   if (arrival.flight == nullptr) {
-    RequestLabels labels{who.model, who.target_model, who.fairness_id};
+    RequestLabels labels{request.model, request.target_model, incoming.fairness_id};
     // A model that no engine names may be a client's invention: it gets no series of its own.
     const std::shared_ptr<const model::PoolSnapshot> pool =
         lane.director().fleet().snapshot().Get();
-    if (!metrics.trusts_model_names() && !who.target_model.empty() &&
-        pool->Serving(who.target_model) == nullptr) {
+    if (!metrics.trusts_model_names() && !request.target_model.empty() &&
+        pool->Serving(request.target_model) == nullptr) {
       labels.model = labels.target_model = "unknown";
     }
-    metrics.OnDecision(took, labels.target_model, "", "");
+    metrics.OnNoDecision(took, labels.target_model);
     metrics.OnError(labels, arrival.rejection.code);
     return {nullptr, std::move(arrival.rejection)};
   }
   director::Flight& flight = *arrival.flight;
   flight.SetDecisionTime(took);
-  RequestSeries& own = series.Find({who.model, who.target_model, who.fairness_id});
-  metrics.OnDecision(took, own.target_model, flight.target().name,
-                     std::to_string(flight.target().port));
+  const model::Request& accepted = flight.context().request;
+  RequestSeries& own = series.Find({accepted.model, accepted.target_model, incoming.fairness_id});
+  series.OnDecision(took, own, flight.target());
   metrics.OnDispatch(flight.record().attempts.front(), after - received);
   own.requests.Add();
-  return {std::make_unique<Follower>(std::move(arrival.flight), who.route, metrics, own), {}};
+  return {std::make_unique<Follower>(std::move(arrival.flight), incoming.route, metrics, own), {}};
 }
 
 }  // namespace
 
-Admission Admit(IncomingRequest incoming, director::Lane& lane, RequestMetrics& metrics,
+Admission Admit(IncomingRequest&& incoming, director::Lane& lane, RequestMetrics& metrics,
                 RequestMetrics::Cache& series, Time received, const net::Loop& loop) {
-  const Identity who = IdentityOf(incoming, incoming.request);
   const Time before = loop.Now();
   director::Arrival arrival = lane.Arrive(std::move(incoming.request), received, UnixMicros());
   const Time after = loop.Now();
-  return Settle(std::move(arrival), who, after - before, after, received, lane, metrics, series);
+  return Settle(std::move(arrival), incoming, incoming.request, after - before, after, received,
+                lane, metrics, series);
 }
 
 Admission AdmitPrepared(LongRequest& request, director::Lane& lane, RequestMetrics& metrics,
@@ -144,13 +135,13 @@ Admission AdmitPrepared(LongRequest& request, director::Lane& lane, RequestMetri
                        series, received, loop);
 }
 
-Admission AdmitPrepared(const IncomingRequest& incoming, sched::RequestContext context, Time before,
-                        director::Lane& lane, RequestMetrics& metrics,
+Admission AdmitPrepared(const IncomingRequest& incoming, sched::RequestContext&& context,
+                        Time before, director::Lane& lane, RequestMetrics& metrics,
                         RequestMetrics::Cache& series, Time received, const net::Loop& loop) {
-  const Identity who = IdentityOf(incoming, context.request);
   director::Arrival arrival = lane.Proceed(std::move(context), received, UnixMicros());
   const Time after = loop.Now();
-  return Settle(std::move(arrival), who, after - before, after, received, lane, metrics, series);
+  return Settle(std::move(arrival), incoming, context.request, after - before, after, received,
+                lane, metrics, series);
 }
 
 }  // namespace penstock::intake

@@ -67,15 +67,15 @@ struct Admission {
   std::unique_ptr<Follower> follower;
   director::Rejection rejection;
 };
-Admission Admit(IncomingRequest incoming, director::Lane& lane, RequestMetrics& metrics,
+Admission Admit(IncomingRequest&& incoming, director::Lane& lane, RequestMetrics& metrics,
                 RequestMetrics::Cache& series, Time received, const net::Loop& loop);
 // The same for a request that was prepared beside the loop (Preparer).
 Admission AdmitPrepared(LongRequest& request, director::Lane& lane, RequestMetrics& metrics,
                         RequestMetrics::Cache& series, Time received, const net::Loop& loop);
 // The same for one that was prepared on it, from `before` on: `context` is that of
 // incoming.request.
-Admission AdmitPrepared(const IncomingRequest& incoming, sched::RequestContext context, Time before,
-                        director::Lane& lane, RequestMetrics& metrics,
+Admission AdmitPrepared(const IncomingRequest& incoming, sched::RequestContext&& context,
+                        Time before, director::Lane& lane, RequestMetrics& metrics,
                         RequestMetrics::Cache& series, Time received, const net::Loop& loop);
 
 }  // namespace penstock::intake

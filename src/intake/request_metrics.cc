@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/text.h"
+#include "director/director.h"
 #include "model/endpoint.h"
 
 namespace penstock::intake {
@@ -221,16 +222,25 @@ void RequestMetrics::OnDispatch(const director::Attempt& attempt, Duration since
   hit_bytes_->Observe(attempt.hit_blocks * kBytesPerToken * attempt.block_size_tokens);
 }
 
-void RequestMetrics::OnDecision(Duration took, std::string_view target_model,
-                                std::string_view endpoint, std::string_view port) {
+void RequestMetrics::OnNoDecision(Duration took, std::string_view target_model) {
   decision_seconds_.Observe(ToSeconds(took));
-  const std::string_view model = models_.Limit(target_model);
-  if (endpoint.empty()) {
-    attempts_.With({"failure", model, "", "", ""}).Add();
-    return;
+  attempts_.With({"failure", models_.Limit(target_model), "", "", ""}).Add();
+}
+
+void RequestMetrics::Cache::OnDecision(Duration took, const RequestSeries& series,
+                                       const director::Target& target) {
+  metrics_.decision_seconds_.Observe(ToSeconds(took));
+  if (chosen_.size() >= kMaxChosen) chosen_.clear();
+  Chosen& chosen = chosen_[{&series, target.slot}];
+  // Making the labels anew takes 1,100 instructions.
+  if (chosen.count == nullptr || chosen.endpoint != target.name || chosen.port != target.port) {
+    const auto [space, name] =
+        model::NamespaceAndName(target.name, metrics_.options_.pool_namespace);
+    chosen = {target.name, target.port,
+              &metrics_.attempts_.With({"success", metrics_.models_.Limit(series.target_model),
+                                        name, space, std::to_string(target.port)})};
   }
-  const auto [space, name] = model::NamespaceAndName(endpoint, options_.pool_namespace);
-  attempts_.With({"success", model, name, space, port}).Add();
+  chosen.count->Add();
 }
 
 }  // namespace penstock::intake

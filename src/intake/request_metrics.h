@@ -9,16 +9,22 @@
 // SOURCE: spec endpoint-picker 9.1 (names, labels, buckets).
 #pragma once
 
+#include <boost/unordered/unordered_flat_map.hpp>
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 
 #include "core/time.h"
 #include "director/decisions.h"
 #include "telemetry/label_limiter.h"
 #include "telemetry/metrics.h"
+
+namespace penstock::director {
+struct Target;
+}
 
 namespace penstock::intake {
 
@@ -76,8 +82,18 @@ class RequestMetrics {
    public:
     explicit Cache(RequestMetrics& metrics) : metrics_(metrics) {}
     RequestSeries& Find(const RequestLabels& labels);
+    // A run of the scheduler that took so long and chose this endpoint.
+    void OnDecision(Duration took, const RequestSeries& series, const director::Target& target);
 
    private:
+    struct Chosen {
+      std::string endpoint;
+      uint16_t port = 0;
+      telemetry::Counter* count = nullptr;
+    };
+    static constexpr size_t kMaxChosen = 4096;
+    boost::unordered_flat_map<std::pair<const RequestSeries*, uint32_t>, Chosen>
+        chosen_;  // by slot
     RequestMetrics& metrics_;
     std::string key_;
     std::unordered_map<std::string, std::unique_ptr<RequestSeries>> series_;
@@ -95,9 +111,8 @@ class RequestMetrics {
   void OnEngineFailure(std::string_view kind) { engine_failures_.With({kind}).Add(); }
   // A request goes to its first endpoint.
   void OnDispatch(const director::Attempt& attempt, Duration since_received);
-  // One run of the scheduler: how long it took and which endpoint it chose ("" when none).
-  void OnDecision(Duration took, std::string_view target_model, std::string_view endpoint,
-                  std::string_view port);
+  // A run of the scheduler that chose nobody.
+  void OnNoDecision(Duration took, std::string_view target_model);
 
  private:
   std::unique_ptr<RequestSeries> MakeSeries(const RequestLabels& labels);

@@ -4,6 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <utility>
+
+#include "director/director.h"
 
 namespace penstock::intake {
 namespace {
@@ -79,15 +82,25 @@ TEST(RequestMetrics, NamesOfEndpointsAreToldFromTheirNamespaces) {
   RequestMetrics::Options options;
   options.pool_namespace = "prod";
   RequestMetrics metrics(registry, options);
-  metrics.OnDecision(milliseconds(1), "m", "pod-1", "8000");
-  metrics.OnDecision(milliseconds(1), "m", "other/pod-1", "8000");
-  metrics.OnDecision(milliseconds(1), "m", "", "");
+  RequestMetrics::Cache cache(metrics);
+  const RequestSeries& series = cache.Find({"m", "m", "f"});
+  director::Target target;
+  target.port = 8000;
+  const auto chooses = [&](uint32_t slot, std::string name) {
+    target.slot = slot;
+    target.name = std::move(name);
+    cache.OnDecision(milliseconds(1), series, target);
+  };
+  chooses(0, "pod-1");
+  chooses(0, "other/pod-1");  // who has the slot now
+  chooses(1, "other/pod-1");
+  metrics.OnNoDecision(milliseconds(1), "m");
   const std::string page = registry.Expose();
   constexpr std::string_view kName = "llm_d_epp_scheduler_attempts_total";
   EXPECT_THAT(page, HasSubstr(std::string(kName) +
                               "{status=\"success\",target_model_name=\"m\",endpoint_name=\"pod-1\","
                               "namespace=\"prod\",port=\"8000\"} 1\n"));
-  EXPECT_THAT(page, HasSubstr("endpoint_name=\"pod-1\",namespace=\"other\",port=\"8000\"} 1\n"));
+  EXPECT_THAT(page, HasSubstr("endpoint_name=\"pod-1\",namespace=\"other\",port=\"8000\"} 2\n"));
   EXPECT_THAT(page, HasSubstr("{status=\"failure\",target_model_name=\"m\",endpoint_name=\"\","
                               "namespace=\"\",port=\"\"} 1\n"));
 }
@@ -96,7 +109,7 @@ TEST(RequestMetrics, ModelsAndFairnessIdsAreBounded) {
   telemetry::Registry registry;
   RequestMetrics metrics(registry, {});
   for (int i = 0; i < 1500; ++i) {
-    metrics.OnDecision(Duration(0), "model-" + std::to_string(i), "", "");
+    metrics.OnNoDecision(Duration(0), "model-" + std::to_string(i));
   }
   const std::string page = registry.Expose();
   EXPECT_THAT(page, HasSubstr("target_model_name=\"model-999\""));

@@ -68,7 +68,7 @@ TEST(StickyPolicy, TheSecondTurnGoesWhereTheFirstWent) {
   for (int i = 0; i < 20; ++i) {
     sched::DecisionTrace trace;
     EXPECT_THAT(rig.Run(first + Prompt('b', 64 * i), &trace).picks, ElementsAre(home));
-    EXPECT_EQ(trace.profiles.at(0).filters.at(0).after.Count(), 1u);
+    EXPECT_EQ(trace.profiles.at(0).filters[0].after.Count(), 1u);
   }
 }
 
@@ -95,10 +95,10 @@ TEST(StickyPolicy, TheTraceSaysWhatDecided) {
   Rig rig("sticky", 4);
   sched::DecisionTrace trace;
   const uint32_t home = rig.Run(Prompt('a', 2048), &trace).picks.front();
-  const auto why = [&] { return trace.profiles.at(0).filters.at(0).why_all_pass; };
+  const auto why = [&] { return trace.profiles.at(0).filters[0].why_all_pass; };
   EXPECT_EQ(why(), "nobody holds enough of the prompt");
   EXPECT_EQ(trace.profiles[0].filters[0].type, "prefix-cache-affinity-filter");
-  EXPECT_EQ(trace.profiles[0].scores.at(0).type, "token-load-scorer");
+  EXPECT_EQ(trace.profiles[0].scores[0].type, "token-load-scorer");
   EXPECT_EQ(trace.profiles[0].picker_type, "max-score-picker");
   rig.Run(Prompt('a', 2048), &trace);
   EXPECT_EQ(why(), "");  // it narrowed

@@ -101,9 +101,7 @@ bool Relay::Retry(director::TryFailure failure) {
   const Time before = handler_.loop_.Now();
   if (!flight_.OnTryFailed(failure, before)) return false;
   handler_.shared_.metrics.OnRetry(director::TryFailureName(failure));
-  handler_.shared_.metrics.OnDecision(handler_.loop_.Now() - before,
-                                      flight_.context().request.target_model, flight_.target().name,
-                                      std::to_string(flight_.target().port));
+  handler_.series_.OnDecision(handler_.loop_.Now() - before, follower_->series(), flight_.target());
   telemetry::log::Info("request is tried on another endpoint",
                        {{"request_id", flight_.context().request.id},
                         {"endpoint", failed},

@@ -406,7 +406,7 @@ TEST_P(RerunOfPolicy, DecidesTheSameWhateverTheThreadsDid) {
   std::map<std::string, int> went_to;
   const auto report =
       RerunFile(path(), SchedulerOf, [&](uint64_t, const director::DecisionRecord& record) {
-        ++went_to[record.attempts.front().endpoint];
+        ++went_to[std::string(record.attempts.front().endpoint)];
       });
   ASSERT_TRUE(report) << report.error().message;
   EXPECT_THAT(report->differences, IsEmpty());

@@ -228,14 +228,14 @@ class SchedulerImpl : public Scheduler {
   // False when the filters left nobody; then `drained_by` names the one that did.
   bool RunProfile(const WiredProfile& profile, const RequestContext& context,
                   const model::EndpointColumns& columns, const Mask& candidates, Random& random,
-                  Workspace& workspace, ProfileTrace* trace, std::vector<uint32_t>* picks,
+                  Workspace& workspace, DecisionTrace* trace, std::vector<uint32_t>* picks,
                   std::string_view* drained_by) const;
   static bool RunFilters(const WiredProfile& profile, const RequestContext& context,
                          const model::EndpointColumns& columns, Random& random, Mask* mask,
-                         ProfileTrace* trace, std::string_view* drained_by);
+                         DecisionTrace* trace, std::string_view* drained_by);
   static void RunScorers(const WiredProfile& profile, const RequestContext& context,
                          const model::EndpointColumns& columns, Workspace& workspace,
-                         ProfileTrace* trace);
+                         DecisionTrace* trace);
 
   const Wiring wiring_;
   KnowsCaches* const knows_;  // null: no plugin listens to engines
@@ -264,18 +264,21 @@ void SchedulerImpl::FillColumns(const RequestContext& context, const model::Pool
 
 bool SchedulerImpl::RunFilters(const WiredProfile& profile, const RequestContext& context,
                                const model::EndpointColumns& columns, Random& random, Mask* mask,
-                               ProfileTrace* trace, std::string_view* drained_by) {
+                               DecisionTrace* trace, std::string_view* drained_by) {
   size_t steps = 0;
   size_t before = trace == nullptr ? 0 : mask->Count();
+  std::span<ProfileTrace::FilterStep> traced;
+  if (trace != nullptr) {
+    traced = trace->memory.New<ProfileTrace::FilterStep>(profile.filters.size());
+  }
   for (const Filter* filter : profile.filters) {
     Timed(context, Step::kFilter, *filter, [&] { filter->Apply(context, columns, *mask, random); });
     if (trace != nullptr) {
-      ProfileTrace::FilterStep& step = Reuse(trace->filters, steps++);
+      ProfileTrace::FilterStep& step = traced[steps++];
       step.plugin = filter->name();
       step.type = filter->type();
-      step.after = *mask;
+      step.after = trace->Copy(*mask);
       const size_t after = mask->Count();
-      step.why_all_pass = {};
       if (after == before && after > 1) {
         step.why_all_pass = filter->WhyAllPass(context, columns, *mask);
       }
@@ -286,15 +289,19 @@ bool SchedulerImpl::RunFilters(const WiredProfile& profile, const RequestContext
       break;
     }
   }
-  if (trace != nullptr) trace->filters.resize(steps);
+  if (trace != nullptr) trace->profiles.back().filters = traced.first(steps);
   return !mask->Empty();
 }
 
 void SchedulerImpl::RunScorers(const WiredProfile& profile, const RequestContext& context,
                                const model::EndpointColumns& columns, Workspace& workspace,
-                               ProfileTrace* trace) {
+                               DecisionTrace* trace) {
   const size_t size = columns.size();
   workspace.totals.assign(size, 0.0F);
+  std::span<ProfileTrace::ScoreStep> traced;
+  if (trace != nullptr) {
+    traced = trace->memory.New<ProfileTrace::ScoreStep>(profile.scorers.size());
+  }
   for (size_t k = 0; k < profile.scorers.size(); ++k) {
     const WeightedScorer& weighted = profile.scorers[k];
     workspace.scores.assign(size, 0.0F);
@@ -302,31 +309,26 @@ void SchedulerImpl::RunScorers(const WiredProfile& profile, const RequestContext
           [&] { weighted.scorer->Score(context, columns, workspace.mask, workspace.scores); });
     AddWeighted(weighted.weight, workspace.scores, workspace.totals.data());
     if (trace == nullptr) continue;
-    ProfileTrace::ScoreStep& step = Reuse(trace->scores, k);
-    step.plugin = weighted.scorer->name();
-    step.type = weighted.scorer->type();
-    step.weight = weighted.weight;
-    step.scores.assign(workspace.scores.begin(), workspace.scores.end());
+    traced[k] = {weighted.scorer->name(), weighted.weight, trace->memory.Copy(workspace.scores),
+                 weighted.scorer->type()};
   }
   if (trace == nullptr) return;
-  trace->scores.resize(profile.scorers.size());
-  trace->totals.assign(workspace.totals.begin(), workspace.totals.end());
+  trace->profiles.back().scores = traced;
+  trace->profiles.back().totals = trace->memory.Copy(workspace.totals);
 }
 
 bool SchedulerImpl::RunProfile(const WiredProfile& profile, const RequestContext& context,
                                const model::EndpointColumns& columns, const Mask& candidates,
-                               Random& random, Workspace& workspace, ProfileTrace* trace,
+                               Random& random, Workspace& workspace, DecisionTrace* trace,
                                std::vector<uint32_t>* picks, std::string_view* drained_by) const {
   workspace.mask = candidates;
   picks->clear();
   if (trace != nullptr) {
-    trace->profile = profile.name;
-    trace->picker_type = profile.picker->type();
-    trace->totals.clear();
-    trace->picks.clear();
+    ProfileTrace& traced = trace->profiles.emplace_back();
+    traced.profile = profile.name;
+    traced.picker_type = profile.picker->type();
   }
   if (!RunFilters(profile, context, columns, random, &workspace.mask, trace, drained_by)) {
-    if (trace != nullptr) trace->scores.clear();
     return false;
   }
   RunScorers(profile, context, columns, workspace, trace);
@@ -334,7 +336,7 @@ bool SchedulerImpl::RunProfile(const WiredProfile& profile, const RequestContext
   picks->resize(Timed(context, Step::kPicker, *profile.picker, [&] {
     return profile.picker->Pick(workspace.totals, workspace.mask, random, *picks);
   }));
-  if (trace != nullptr) trace->picks.assign(picks->begin(), picks->end());
+  if (trace != nullptr) trace->profiles.back().picks = trace->memory.Copy(*picks);
   return !picks->empty();
 }
 
@@ -344,6 +346,7 @@ void SchedulerImpl::Schedule(const RequestContext& context, const model::Endpoin
   out->picks.clear();
   out->drained_by = {};
   out->verdict = Verdict::kNoCandidates;
+  if (trace != nullptr) trace->Clear();
   size_t runs = 0;
   if (!candidates.Empty()) {
     std::vector<ProfileResult>& results = workspace.results;
@@ -359,8 +362,7 @@ void SchedulerImpl::Schedule(const RequestContext& context, const model::Endpoin
       const WiredProfile& profile = wiring_.profiles[static_cast<size_t>(next)];
       ProfileResult& result = Reuse(results, runs);
       result.profile = profile.name;
-      result.ok = RunProfile(profile, context, columns, candidates, random, workspace,
-                             trace == nullptr ? nullptr : &Reuse(trace->profiles, runs),
+      result.ok = RunProfile(profile, context, columns, candidates, random, workspace, trace,
                              &result.picks, &drained_by);
       result.scored = workspace.mask;
       ++runs;
@@ -379,7 +381,6 @@ void SchedulerImpl::Schedule(const RequestContext& context, const model::Endpoin
       out->drained_by = drained_by;
     }
   }
-  if (trace != nullptr) trace->profiles.resize(runs);
 }
 
 std::vector<std::string> SchedulerImpl::Describe() const {

@@ -7,9 +7,11 @@
 
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
+#include "core/arena.h"
 #include "core/mask.h"
 #include "sched/plugin.h"
 #include "sched/registry.h"
@@ -44,29 +46,37 @@ struct SchedulingSpec {
   std::string extractor;
 };
 
-// Filled when a trace is wanted: everything that /debug/decisions shows of one profile run.
+// Filled when a trace is wanted: everything that /debug/decisions shows of one profile run. Its
+// arrays stand in the DecisionTrace's memory.
 struct ProfileTrace {
   struct FilterStep {
     std::string_view plugin;
-    Mask after;
+    MaskView after;
     std::string_view type;
     std::string_view why_all_pass;  // when it took nobody out and says why
   };
   struct ScoreStep {
     std::string_view plugin;
     float weight = 1;
-    std::vector<float> scores;  // clamped, unweighted, by column
+    std::span<const float> scores;  // clamped, unweighted, by column
     std::string_view type;
   };
   std::string_view profile;
   std::string_view picker_type;
-  std::vector<FilterStep> filters;
-  std::vector<ScoreStep> scores;
-  std::vector<float> totals;
-  std::vector<uint32_t> picks;
+  std::span<const FilterStep> filters;
+  std::span<const ScoreStep> scores;
+  std::span<const float> totals;
+  std::span<const uint32_t> picks;
 };
 struct DecisionTrace {
+  Arena memory;
   std::vector<ProfileTrace> profiles;
+
+  MaskView Copy(const Mask& mask) { return {memory.Copy(mask.view().words()), mask.size()}; }
+  void Clear() {
+    profiles.clear();
+    memory.Clear();
+  }
 };
 
 // Scratch of one loop; reused so that a decision does not allocate.

@@ -1,5 +1,6 @@
 #include "wire/protobuf.h"
 
+#include <algorithm>
 #include <bit>
 #include <cassert>
 #include <cstring>
@@ -8,8 +9,7 @@ namespace penstock::wire {
 namespace {
 
 constexpr uint32_t kMaxFieldNumber = (1u << 29) - 1;
-constexpr size_t kLengthBytes = 4;  // of a nested message that is being written
-constexpr size_t kMaxNested = (size_t{1} << (7 * kLengthBytes)) - 1;
+constexpr size_t kMaxNested = (size_t{1} << 28) - 1;  // a length of four bytes
 
 }  // namespace
 
@@ -80,49 +80,23 @@ bool ProtoReader::NextPacked(uint64_t* value) {
   return ok() && at_ < message_.size() && Varint(value);
 }
 
-void AppendLongVarint(uint64_t value, std::string* out) {
+void AppendVarint(uint64_t value, std::string* out) {
   for (; value >= 0x80; value >>= 7) out->push_back(static_cast<char>(value | 0x80));
   out->push_back(static_cast<char>(value));
 }
 
-size_t VarintSize(uint64_t value) {
-  return (static_cast<size_t>(std::bit_width(value | 1)) + 6) / 7;
-}
-
-void ProtoWriter::Varint(uint32_t number, uint64_t value) {
-  AppendVarint(uint64_t{number} << 3, &out_);
-  AppendVarint(value, &out_);
-}
-
-void ProtoWriter::Real(uint32_t number, double value) {
-  AppendVarint(uint64_t{number} << 3 | 1, &out_);
-  char bytes[sizeof(value)];
-  std::memcpy(bytes, &value, sizeof(value));
-  out_.append(bytes, sizeof(bytes));
-}
-
-void ProtoWriter::BytesAhead(uint32_t number, size_t size) {
-  AppendVarint(uint64_t{number} << 3 | 2, &out_);
-  AppendVarint(size, &out_);
-}
-
-void ProtoWriter::Bytes(uint32_t number, std::string_view value) {
-  BytesAhead(number, value.size());
-  out_.append(value);
-}
-
-size_t ProtoWriter::Begin(uint32_t number) {
-  AppendVarint(uint64_t{number} << 3 | 2, &out_);
-  out_.append("\0\0\0\0", kLengthBytes);
-  return out_.size();
+void ProtoWriter::Grow(size_t bytes) {
+  constexpr size_t kFirstBytes = 512;
+  out_.resize(std::max({at_ + bytes, 2 * out_.size(), out_.size() + kFirstBytes}));
 }
 
 void ProtoWriter::End(size_t mark) {
-  const size_t size = out_.size() - mark;
+  const size_t size = at_ - mark;
   assert(size <= kMaxNested);
   const auto length =
       static_cast<uint32_t>((size & 0x7f) | (size << 1 & 0x7f00) | (size << 2 & 0x7f0000) |
                             (size << 3 & 0x7f000000) | 0x808080);
+  static_assert(sizeof(length) == kLengthBytes);
   std::memcpy(out_.data() + mark - kLengthBytes, &length, kLengthBytes);
 }
 

@@ -15,6 +15,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <string>
 #include <string_view>
 
@@ -85,31 +86,74 @@ class ProtoReader {
   const char* mistake_ = nullptr;
 };
 
-void AppendLongVarint(uint64_t value, std::string* out);
-inline void AppendVarint(uint64_t value, std::string* out) {
-  if (value >= 0x80) return AppendLongVarint(value, out);
-  out->push_back(static_cast<char>(value));
+// As many bytes as it takes.
+void AppendVarint(uint64_t value, std::string* out);
+inline size_t VarintSize(uint64_t value) {
+  return value < 0x80 ? 1 : (static_cast<size_t>(std::bit_width(value)) + 6) / 7;
 }
-size_t VarintSize(uint64_t value);
 
-// Appends fields to a string. Lengths of nested messages are written in four bytes, padded as any
-// reader of the format takes it, because they are known when the message is.
+// Appends fields to a string, which is whole when the writer is gone. Lengths of nested messages
+// are written in four bytes, padded as any reader of the format takes it, because they are known
+// when the message is.
+//
+// COST: the string is made longer than it will be, so that a field is stores without a call: 15
+// instructions instead of 50.
 class ProtoWriter {
  public:
-  explicit ProtoWriter(std::string* out) : out_(*out) {}
+  explicit ProtoWriter(std::string* out) : out_(*out), at_(out->size()) {}
+  ~ProtoWriter() { out_.resize(at_); }
+  ProtoWriter(const ProtoWriter&) = delete;
+  ProtoWriter& operator=(const ProtoWriter&) = delete;
 
-  void Varint(uint32_t number, uint64_t value);
+  void Varint(uint32_t number, uint64_t value) {
+    char* to = Room(kMostTag + kMostVarint);
+    to = Put(Put(to, uint64_t{number} << 3), value);
+    Wrote(to);
+  }
   void Flag(uint32_t number, bool value) { Varint(number, value ? 1 : 0); }
-  void Real(uint32_t number, double value);
-  void Bytes(uint32_t number, std::string_view value);
-  // The begin of `size` bytes that the caller appends.
-  void BytesAhead(uint32_t number, size_t size);
+  void Real(uint32_t number, double value) {
+    char* const to = Put(Room(kMostTag + sizeof(value)), uint64_t{number} << 3 | 1);
+    std::memcpy(to, &value, sizeof(value));
+    Wrote(to + sizeof(value));
+  }
+  void Bytes(uint32_t number, std::string_view value) {
+    char* const to = PutAhead(Room(kMostTag + kMostVarint + value.size()), number, value.size());
+    std::memcpy(to, value.data(), value.size());
+    Wrote(to + value.size());
+  }
+  // The begin of `size` bytes that the caller appends when the writer is gone, or writes with it.
+  void BytesAhead(uint32_t number, size_t size) {
+    Wrote(PutAhead(Room(kMostTag + kMostVarint), number, size));
+  }
   // A nested message: its fields are written between the two. REQUIRES: less than 256 MiB of them.
-  size_t Begin(uint32_t number);
+  size_t Begin(uint32_t number) {
+    Wrote(Put(Room(kMostTag + kLengthBytes), uint64_t{number} << 3 | 2) + kLengthBytes);
+    return at_;
+  }
   void End(size_t mark);
 
  private:
+  static constexpr size_t kMostTag = 5, kMostVarint = 10;
+  static constexpr size_t kLengthBytes = 4;  // of a nested message
+
+  // Where so many bytes may be written.
+  char* Room(size_t bytes) {
+    if (out_.size() - at_ < bytes) Grow(bytes);
+    return out_.data() + at_;
+  }
+  void Wrote(const char* end) { at_ = static_cast<size_t>(end - out_.data()); }
+  void Grow(size_t bytes);
+  static char* Put(char* to, uint64_t value) {
+    for (; value >= 0x80; value >>= 7) *to++ = static_cast<char>(value | 0x80);
+    *to++ = static_cast<char>(value);
+    return to;
+  }
+  static char* PutAhead(char* to, uint32_t number, size_t size) {
+    return Put(Put(to, uint64_t{number} << 3 | 2), size);
+  }
+
   std::string& out_;
+  size_t at_;  // what is written ends here
 };
 
 }  // namespace penstock::wire

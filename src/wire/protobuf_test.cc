@@ -101,23 +101,33 @@ TEST(AppendVarint, WritesTheShortestForm) {
 }
 
 TEST(ProtoWriter, WritesTheDocumentsExamples) {
-  std::string out;
-  ProtoWriter writer(&out);
-  writer.Varint(1, 150);
-  writer.Bytes(2, "testing");
-  EXPECT_EQ(out, Bytes({0x08, 0x96, 0x01, 0x12, 0x07}) + "testing");
+  std::string out = "before";
+  {
+    ProtoWriter writer(&out);
+    writer.Varint(1, 150);
+    writer.Bytes(2, "testing");
+  }
+  EXPECT_EQ(out, "before" + Bytes({0x08, 0x96, 0x01, 0x12, 0x07}) + "testing");
   out.clear();
-  const size_t mark = writer.Begin(3);
-  writer.Varint(1, 150);
-  writer.End(mark);
+  {
+    ProtoWriter writer(&out);
+    const size_t mark = writer.Begin(3);
+    writer.Varint(1, 150);
+    writer.End(mark);
+  }
   EXPECT_EQ(out, Bytes({0x1a, 0x83, 0x80, 0x80, 0x00, 0x08, 0x96, 0x01})) << "a length of 4 bytes";
 }
 
 TEST(ProtoWriter, WritesEveryTypeOfField) {
   std::string out;
-  ProtoWriter writer(&out);
-  writer.Real(1, -2.5);
-  writer.Flag(3, true);
+  {
+    ProtoWriter writer(&out);
+    writer.Real(1, -2.5);
+    writer.Flag(3, true);
+    writer.Varint((1U << 29) - 1, UINT64_MAX);
+    writer.BytesAhead(4, 3);
+  }
+  out += "abc";
   ProtoReader reader(out);
   ProtoField field;
   ASSERT_TRUE(reader.Next(&field));
@@ -126,15 +136,24 @@ TEST(ProtoWriter, WritesEveryTypeOfField) {
   EXPECT_TRUE(field.Is(3, ProtoType::kVarint));
   EXPECT_EQ(field.value, 1u);
   EXPECT_EQ(field.real(), 0);
+  ASSERT_TRUE(reader.Next(&field));
+  EXPECT_TRUE(field.Is((1U << 29) - 1, ProtoType::kVarint));
+  EXPECT_EQ(field.value, UINT64_MAX);
+  ASSERT_TRUE(reader.Next(&field));
+  EXPECT_EQ(field.bytes, "abc");
+  EXPECT_FALSE(reader.Next(&field));
+  EXPECT_TRUE(reader.ok());
 }
 
 RC_GTEST_PROP(ProtoWriter, IsReadBack,
               (const std::vector<std::pair<uint16_t, std::string>>& fields)) {
   std::string out;
-  ProtoWriter writer(&out);
-  const size_t mark = writer.Begin(1);
-  for (const auto& [number, text] : fields) writer.Bytes(number + 1u, text);
-  writer.End(mark);
+  {
+    ProtoWriter writer(&out);
+    const size_t mark = writer.Begin(1);
+    for (const auto& [number, text] : fields) writer.Bytes(number + 1u, text);
+    writer.End(mark);
+  }
   ProtoReader outer(out);
   ProtoField field;
   RC_ASSERT(outer.Next(&field));

@@ -365,7 +365,7 @@ TEST_F(PreciseTest, OthersCountByTheirShareOfThePrompt) {
   EXPECT_EQ(column().total_blocks, 16u);
 }
 
-// A queue of half of what the cache has room for leaves half of it.
+// A queue of a quarter of what the cache has room for leaves half of it.
 TEST_F(PreciseTest, ALongQueueTurnsTheCacheOver) {
   for (uint32_t column : {0U, 1U}) {
     pool_->pool.endpoints[column].gpu_blocks = 100;
@@ -373,7 +373,7 @@ TEST_F(PreciseTest, ALongQueueTurnsTheCacheOver) {
   }
   Listen(0).Store(Counting(1, 128));
   Listen(1);
-  pool_->columns.in_flight_tokens = {800, 1600, 0};
+  pool_->columns.in_flight_tokens = {400, 800, 0};
   EXPECT_THAT(Match({Counting(1, 129)}), ElementsAre(FloatNear(4, 1e-4F), 0, 0));
   EXPECT_THAT(column().told_blocks, ElementsAre(8, 0, 0)) << "what it told stays what it told";
   pool_->columns.in_flight_tokens = {5000, 0, 0};
