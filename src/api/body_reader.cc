@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <optional>
+#include <span>
 
 #include "api/grpc_body.h"
 #include "api/media_marks.h"
@@ -71,11 +72,12 @@ constexpr uint8_t kOfCompletions = 2;
 constexpr uint8_t kOfTokenize = 4;
 constexpr uint8_t kOfMessages = 8;
 constexpr uint8_t kOfResponses = 16;
-constexpr struct {
+struct SourceField {
   std::string_view name;
   std::string_view model::PromptSource::*field;
   uint8_t of;
-} kSourceFields[] = {
+};
+constexpr SourceField kSourceFields[] = {
     {"messages", &model::PromptSource::messages, kOfChats | kOfTokenize | kOfMessages},
     {"tools", &model::PromptSource::tools, kOfChats | kOfTokenize | kOfMessages | kOfResponses},
     {"documents", &model::PromptSource::documents, kOfChats},
@@ -108,22 +110,30 @@ constexpr struct {
     {"prompt", &model::PromptSource::stored_prompt, kOfResponses},
 };
 
-uint8_t SourceOf(Api api) {
+template <uint8_t kOf>
+constexpr auto kSourceFieldsOf = [] {
+  constexpr auto kIsOne = [](const SourceField& field) { return (field.of & kOf) != 0; };
+  std::array<SourceField, std::ranges::count_if(kSourceFields, kIsOne)> fields;
+  std::ranges::copy_if(kSourceFields, fields.begin(), kIsOne);
+  return fields;
+}();
+
+std::span<const SourceField> SourceOf(Api api) {
   switch (api) {
     case Api::kChatCompletions:
     case Api::kChatRender:
-      return kOfChats;
+      return kSourceFieldsOf<kOfChats>;
     case Api::kCompletions:
     case Api::kCompletionRender:
-      return kOfCompletions;
+      return kSourceFieldsOf<kOfCompletions>;
     case Api::kTokenize:
-      return kOfTokenize;
+      return kSourceFieldsOf<kOfTokenize>;
     case Api::kMessages:
-      return kOfMessages;
+      return kSourceFieldsOf<kOfMessages>;
     case Api::kResponses:
-      return kOfResponses;
+      return kSourceFieldsOf<kOfResponses>;
     default:
-      return 0;
+      return {};
   }
 }
 
@@ -139,7 +149,7 @@ bool HoldsMedia(Api api, std::string_view key) {
 struct BodyReader::Impl {
   Api api = Api::kOther;
   Rules rules;
-  uint8_t takes_from = 0;  // whose fields of kSourceFields count
+  std::span<const SourceField> sources;
   model::Request* request = nullptr;
   BodyEdits* edits = nullptr;
   std::string_view body;  // the JSON text
@@ -231,7 +241,7 @@ std::expected<void, ApiError> BodyReader::Impl::ReadVertex(std::string_view mess
   if (api == Api::kOther) {
     api = request->api = ApiOfText(place->data);
     rules = RulesOf(api);
-    takes_from = SourceOf(api);
+    sources = SourceOf(api);
   }
   auto read = ReadText(place->data);
   if (!read) return read;
@@ -263,7 +273,7 @@ void BodyReader::Impl::Start(Api of, size_t body_bytes, model::Request* into,
                              BodyEdits* edits_into) {
   api = of;
   rules = RulesOf(of);
-  takes_from = SourceOf(of);
+  sources = SourceOf(of);
   request = into;
   edits = edits_into;
   edits->Clear();
@@ -348,13 +358,13 @@ std::string_view BodyReader::Impl::KeyText(const JsonString& key, std::string* b
 }
 
 bool BodyReader::Impl::ReadField(std::string_view key, JsonScanner& json) {
-  if (takes_from == 0 && !rules.has_sampling) return ReadKnownField(key, json);
+  if (sources.empty() && !rules.has_sampling) return ReadKnownField(key, json);
   if (HoldsMedia(api, key)) {
     request->source.has_media = json.Peek() != Kind::kNull;
     return json.Skip();
   }
-  for (const auto& [name, field, of] : kSourceFields) {
-    if (key != name || (of & takes_from) == 0) continue;
+  for (const auto& [name, field, of] : sources) {
+    if (key != name) continue;
     const bool is_null = json.Peek() == Kind::kNull;
     const char* const begin = json.position();
     if (!ReadKnownField(key, json)) return false;

@@ -79,6 +79,16 @@ TEST(ParserSet, TellsWhoseAnswersAreSkipped) {
   EXPECT_TRUE(ParserSet::Default().Find("/x")->reads_answer);
 }
 
+TEST(ParserSet, ShortEndingsAreWholeOnes) {
+  const ParserSet& set = ParserSet::Default();
+  EXPECT_EQ(ApiOf(set, "/score"), Api::kScore);
+  EXPECT_EQ(ApiOf(set, "/v1/rerank"), Api::kRerank);
+  for (const std::string_view none :
+       {"", "/", "score", "/scor", "/xscore", "e", "messages.", "ssages"}) {
+    EXPECT_EQ(ApiOf(set, none), Api::kOther) << none;
+  }
+}
+
 // What the gateway serves is read by the picker alike.
 TEST(ParserSet, WholePathsAreReadAsTheirSuffixIs) {
   const ParserSet& set = ParserSet::Default();

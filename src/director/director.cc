@@ -61,12 +61,12 @@ Target TargetOf(const model::EndpointInfo& endpoint, const std::optional<sched::
   target.name = endpoint.spec.name;
   target.host = endpoint.spec.host;
   target.port = target.dial_port = endpoint.spec.port;
-  target.address = target.destination = endpoint.address;
+  target.address = endpoint.address;
   target.scheme = endpoint.spec.scheme;
   if (!detour) return target;
   target.dial_port = detour->port;
-  target.destination = endpoint.address.substr(0, endpoint.address.rfind(':') + 1);
-  target.destination += std::to_string(detour->port);
+  target.detour = endpoint.address.substr(0, endpoint.address.rfind(':') + 1);
+  target.detour += std::to_string(detour->port);
   target.headers.emplace_back(detour->header, endpoint.address);
   return target;
 }
@@ -96,7 +96,8 @@ std::string_view TryFailureName(TryFailure failure) {
 // --- Flight
 
 Flight::~Flight() {
-  if (!ended_) OnEnd(EndKind::kClientGone, 0, "dropped", {}, record_->arrived);
+  if (record_ == nullptr || ended_) return;
+  OnEnd(EndKind::kClientGone, 0, "dropped", {}, record_->arrived);
 }
 
 void Flight::Claim(uint32_t slot, int64_t tokens) {
@@ -153,7 +154,7 @@ bool Flight::TryElsewhere(TryFailure failure, Time now) {
 }
 
 bool Flight::OnServedBy(std::string_view address, Time now) {
-  if (ended_ || !claimed_ || first_chunk_ || address == target_.destination) return false;
+  if (ended_ || !claimed_ || first_chunk_ || address == target_.destination()) return false;
   const Turn turn(lane_.director_.fleet_.journal());
   const bool has_moved = MoveTo(address, now);
   if (turn && has_moved) {
@@ -237,40 +238,57 @@ Lane::Lane(Director& director, uint64_t seed) : director_(director), random_(see
   if (turn) journal_number_ = turn->OnLane(seed);
 }
 
-sched::RequestContext Lane::Begin(model::Request&& request) {
-  sched::RequestContext context;
-  context.request = std::move(request);
+void Lane::Measure(sched::RequestContext& context) {
   if (arrivals_++ % DirectorOptions::kMeasureEvery == 0) {
     context.stopwatch = director_.options_.stopwatch;
   }
+}
+
+std::string Lane::Describe(sched::RequestContext& context) {
+  Journal* const journal = director_.fleet_.journal();
+  return journal != nullptr && journal->is_open() ? journal->Describe(&context) : std::string();
+}
+
+std::unique_ptr<Flight> Lane::MakeFlight() { return std::unique_ptr<Flight>(new Flight(*this)); }
+
+sched::RequestContext Lane::Begin(model::Request&& request) {
+  sched::RequestContext context;
+  context.request = std::move(request);
+  Measure(context);
   return context;
 }
 
 Arrival Lane::Arrive(model::Request&& request, Time now, int64_t unix_micros) {
-  sched::RequestContext context = Begin(std::move(request));
+  std::unique_ptr<Flight> flight = MakeFlight();
+  sched::RequestContext& context = flight->context_;
+  context.request = std::move(request);
+  Measure(context);
   director_.scheduler_->Prepare(context, now);
-  Arrival arrival = Proceed(std::move(context), now, unix_micros);
-  if (arrival.flight == nullptr) request = std::move(context.request);
+  std::string described = Describe(context);
+  sched::RequestContext rejected;
+  Arrival arrival = Admit(std::move(flight), std::move(described), now, unix_micros, &rejected);
+  if (arrival.flight == nullptr) request = std::move(rejected.request);
   return arrival;
 }
 
 Arrival Lane::Proceed(sched::RequestContext&& context, Time now, int64_t unix_micros) {
-  Journal* const journal = director_.fleet_.journal();
-  std::string described;
-  if (journal != nullptr && journal->is_open()) described = journal->Describe(&context);
-  return Admit(std::move(context), std::move(described), now, unix_micros);
+  std::string described = Describe(context);
+  std::unique_ptr<Flight> flight = MakeFlight();
+  flight->context_ = std::move(context);
+  return Admit(std::move(flight), std::move(described), now, unix_micros, &context);
 }
 
 Arrival Lane::ArrivePrepared(sched::RequestContext&& context, Time now, int64_t unix_micros) {
-  return Admit(std::move(context), "", now, unix_micros);
+  std::unique_ptr<Flight> flight = MakeFlight();
+  flight->context_ = std::move(context);
+  return Admit(std::move(flight), "", now, unix_micros, &context);
 }
 
-Arrival Lane::Admit(sched::RequestContext&& context, std::string described, Time now,
-                    int64_t unix_micros) {
+Arrival Lane::Admit(std::unique_ptr<Flight> admitted, std::string described, Time now,
+                    int64_t unix_micros, sched::RequestContext* rejected) {
   Arrival arrival;
-  arrival.flight.reset(new Flight(*this));
+  arrival.flight = std::move(admitted);
   Flight& flight = *arrival.flight;
-  flight.context_ = std::move(context);
   flight.record_ = std::make_shared<DecisionRecord>();
   DecisionRecord& record = *flight.record_;
   model::Request& request = flight.context_.request;
@@ -304,7 +322,7 @@ Arrival Lane::Admit(sched::RequestContext&& context, std::string described, Time
   }
   if (is_admitted) return arrival;
   flight.PublishRecord(now);
-  context = std::move(flight.context_);
+  *rejected = std::move(flight.context_);
   arrival.flight.reset();
   return arrival;
 }

@@ -34,18 +34,17 @@ namespace penstock::director {
 class Director;
 class Lane;
 
-// Where to send a request.
+// Where to send a request. Texts stand in the pool that the last attempt on record holds.
 struct Target {
   uint32_t slot = 0;
-  std::string name;
-  std::string host;
+  std::string_view name, host, address;
   uint16_t port = 0;
-  std::string address;
-  std::vector<std::string> fallbacks;  // addresses of the next best picks, when the picker has some
-  // Where the request is sent: `port` and `address`, unless a detour leads there.
-  uint16_t dial_port = 0;
-  std::string destination;
+  uint16_t dial_port = 0;  // `port`, unless a detour leads to another
   model::Scheme scheme = model::Scheme::kHttp;
+  std::string detour;  // its address; "": there is none
+  // Addresses of the next best picks, when the picker has some.
+  std::vector<std::string_view> fallbacks;
+  std::string_view destination() const { return detour.empty() ? address : detour; }
   std::vector<std::pair<std::string, std::string>> headers;  // to add to the request, in lower case
 };
 
@@ -154,8 +153,13 @@ class Lane {
 
  private:
   friend class Flight;
-  Arrival Admit(sched::RequestContext&& context, std::string described, Time now,
-                int64_t unix_micros);
+  std::unique_ptr<Flight> MakeFlight();
+  void Measure(sched::RequestContext& context);
+  // What the journal says of it, when there is one.
+  std::string Describe(sched::RequestContext& context);
+  // Of a flight that has its context. A request that is rejected is moved to `rejected`.
+  Arrival Admit(std::unique_ptr<Flight> flight, std::string described, Time now,
+                int64_t unix_micros, sched::RequestContext* rejected);
   // Gathers what plugins look at.
   void FillColumns(const Flight& flight, const model::PoolSnapshot& pool, Time now);
   // Of the decision that has just been made. REQUIRES: are_columns_filled_ was cleared before it.

@@ -126,7 +126,7 @@ TEST(Director, ADetourSendsToAnotherPortAndNamesThePick) {
   Rig rig(3);
   Arrival direct = rig.Arrive();
   ASSERT_NE(direct.flight, nullptr);
-  EXPECT_EQ(direct.flight->target().destination, direct.flight->target().address);
+  EXPECT_EQ(direct.flight->target().destination(), direct.flight->target().address);
   EXPECT_EQ(direct.flight->target().dial_port, 8000);
   EXPECT_TRUE(direct.flight->target().headers.empty());
   rig.scheduler->way = sched::Detour{9000, "x-rank"};
@@ -136,7 +136,7 @@ TEST(Director, ADetourSendsToAnotherPortAndNamesThePick) {
   const Target& target = a.flight->target();
   EXPECT_EQ(target.address, "10.0.0.1:8000");
   EXPECT_EQ(target.port, 8000);
-  EXPECT_EQ(target.destination, "10.0.0.1:9000");
+  EXPECT_EQ(target.destination(), "10.0.0.1:9000");
   EXPECT_EQ(target.dial_port, 9000);
   EXPECT_THAT(target.headers, testing::ElementsAre(testing::Pair("x-rank", "10.0.0.1:8000")));
   EXPECT_TRUE(target.fallbacks.empty()) << "the header names one endpoint";
@@ -372,7 +372,7 @@ TEST(Fleet, AReturningAddressGetsItsOldSlotAndLedgersSurvive) {
   Rig rig(2);
   Arrival a = rig.Arrive();
   const uint32_t slot = a.flight->target().slot;
-  const std::string name = a.flight->target().name;
+  const std::string_view name = a.flight->target().name;
   std::vector<EndpointSpec> without;
   for (int i = 0; i < 2; ++i) {
     if (Spec(i).name != name) without.push_back(Spec(i));
@@ -647,7 +647,7 @@ class Interleaving {
       RC_ASSERT((can_serve ? status == 429 : status == 404 || status == 503));
     } else {
       RC_ASSERT(IsCandidate(arrival.flight->target(), model));
-      const std::string address = arrival.flight->target().host;
+      const std::string address(arrival.flight->target().host);
       running_.push_back({std::move(arrival.flight), address, model, {}});
     }
     scheduler_->drain = false;

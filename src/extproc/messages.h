@@ -51,6 +51,10 @@ struct Header {
 struct HeaderChanges {
   std::vector<Header> set;
   std::vector<std::string_view> remove;
+  void Clear() {
+    set.clear();
+    remove.clear();
+  }
 };
 
 // What goes into the metadata namespace envoy.lb.

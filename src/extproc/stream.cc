@@ -265,7 +265,7 @@ void Stream::Decide() {
   }
   intake::Preparer* const preparer = part_.shared.preparer;
   if (preparer != nullptr && preparer->Takes(body_.size())) return DecideLater(*route);
-  auto read = part_.reader.Read(*route, request_id_, headers_, body_);
+  auto read = part_.reader.Read(*route, request_id_, std::move(headers_), body_);
   if (!read) {
     part_.shared.metrics.OnClientError(read.error().code);
     return RefuseUnread(read.error().status, read.error().message, "");
@@ -306,7 +306,7 @@ void Stream::DecideAsking(const api::Route& route, intake::IncomingRequest incom
                                          part_.loop));
   }
   // What was read stands in this loop's reader, which others use meanwhile: it is read once more.
-  auto request = std::make_shared<intake::LongRequest>(std::move(body_), headers_);
+  auto request = std::make_shared<intake::LongRequest>(std::move(body_), context.request.headers);
   if (auto read = request->Read(route, request_id_); !read) {
     return RefuseUnread(read.error().status, read.error().message, "");
   }
@@ -360,11 +360,12 @@ void Stream::Forward(intake::Admission admission) {
 
 void Stream::SendRequestHeaders() {
   const director::Flight& flight = follower_->flight();
-  std::string destination = flight.target().destination;
-  for (const std::string& next : flight.target().fallbacks) destination.append(",").append(next);
+  std::string destination(flight.target().destination());
+  for (const std::string_view next : flight.target().fallbacks)
+    destination.append(",").append(next);
   const std::string length = std::to_string(unsent_);
-  HeaderChanges changes;
-  changes.set.reserve(3 + flight.target().headers.size());
+  HeaderChanges& changes = part_.changes;
+  changes.Clear();
   changes.set.push_back({kDestinationHeader, destination});
   if (is_new_id_) changes.set.push_back({"x-request-id", request_id_});
   if (unsent_ > 0 && !has_trailers_) changes.set.push_back({"content-length", length});
@@ -372,7 +373,7 @@ void Stream::SendRequestHeaders() {
   const auto is_set = [&](std::string_view name) {
     return std::ranges::find(changes.set, name, &Header::name) != changes.set.end();
   };
-  for (const model::HeaderView& h : headers_) {
+  for (const model::HeaderView& h : flight.context().request.headers) {
     if (api::IsControlHeader(h.name) && !is_set(h.name)) changes.remove.push_back(h.name);
   }
   Routing routing{destination, {}};
@@ -445,7 +446,8 @@ void Stream::OnResponseHeaders(const Incoming& incoming) {
   if (follower_ != nullptr && !incoming.served.empty()) {
     follower_->flight().OnServedBy(incoming.served, now_);
   }
-  HeaderChanges changes;
+  HeaderChanges& changes = part_.changes;
+  changes.Clear();
   changes.set.push_back({"x-went-into-resp-headers", "true"});
   if (follower_ != nullptr) {
     follower_->OnHead(status, type, is_encoded);

@@ -73,6 +73,7 @@ struct LoopPart {
   std::unique_ptr<intake::TokenAsker> asker;  // null: nobody is asked for tokens
   Incoming incoming;                          // scratch
   std::string out;                            // scratch
+  HeaderChanges changes;                      // scratch
 };
 
 class Stream final : public grpc::CallListener {

@@ -236,7 +236,7 @@ void RequestMetrics::Cache::OnDecision(Duration took, const RequestSeries& serie
   if (chosen.count == nullptr || chosen.endpoint != target.name || chosen.port != target.port) {
     const auto [space, name] =
         model::NamespaceAndName(target.name, metrics_.options_.pool_namespace);
-    chosen = {target.name, target.port,
+    chosen = {std::string(target.name), target.port,
               &metrics_.attempts_.With({"success", metrics_.models_.Limit(series.target_model),
                                         name, space, std::to_string(target.port)})};
   }

@@ -86,9 +86,9 @@ TEST(RequestMetrics, NamesOfEndpointsAreToldFromTheirNamespaces) {
   const RequestSeries& series = cache.Find({"m", "m", "f"});
   director::Target target;
   target.port = 8000;
-  const auto chooses = [&](uint32_t slot, std::string name) {
+  const auto chooses = [&](uint32_t slot, std::string_view name) {
     target.slot = slot;
-    target.name = std::move(name);
+    target.name = name;
     cache.OnDecision(milliseconds(1), series, target);
   };
   chooses(0, "pod-1");

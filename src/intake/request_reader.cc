@@ -1,5 +1,7 @@
 #include "intake/request_reader.h"
 
+#include <algorithm>
+#include <array>
 #include <chrono>
 #include <utility>
 
@@ -9,15 +11,18 @@ namespace {
 constexpr size_t kMaxRequestIdBytes = 128;
 constexpr std::string_view kDefaultFlow = "default-flow";
 
+constexpr auto kIsOfId = [] {
+  std::array<bool, 256> is_one{};
+  for (const char c : std::string_view("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                       "0123456789-_.:/+=")) {
+    is_one[static_cast<unsigned char>(c)] = true;
+  }
+  return is_one;
+}();
+
 bool IsUsableId(std::string_view id) {
   if (id.empty() || id.size() > kMaxRequestIdBytes) return false;
-  for (char c : id) {
-    const bool ok = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                    c == '-' || c == '_' || c == '.' || c == ':' || c == '/' || c == '+' ||
-                    c == '=';
-    if (!ok) return false;
-  }
-  return true;
+  return std::ranges::all_of(id, [](char c) { return kIsOfId[static_cast<unsigned char>(c)]; });
 }
 
 // The header's value under its name, or under the one it had before.
@@ -43,21 +48,22 @@ std::string RequestReader::RequestId(std::string_view given) {
 std::expected<IncomingRequest, api::ApiError> RequestReader::Read(
     const api::Route& route, std::string id, std::vector<model::HeaderView> headers,
     const std::string& body) {
-  IncomingRequest incoming;
-  incoming.request.id = std::move(id);
-  incoming.request.headers = std::move(headers);
-  incoming.route = route;
-  if (auto read = bodies_.Read(route, body, &incoming.request, &incoming.edits); !read) {
+  std::expected<IncomingRequest, api::ApiError> made;
+  model::Request& request = made->request;
+  request.id = std::move(id);
+  request.headers = std::move(headers);
+  made->route = route;
+  if (auto read = bodies_.Read(route, body, &request, &made->edits); !read) {
     return std::unexpected(read.error());
   }
   const std::string_view rewrite =
-      Either(incoming.request, "x-llm-d-model-name-rewrite", "x-gateway-model-name-rewrite");
-  const bool is_rewritten = !rewrite.empty() && incoming.edits.RewriteModel(rewrite);
-  incoming.request.target_model = is_rewritten ? std::string(rewrite) : incoming.request.model;
+      Either(request, "x-llm-d-model-name-rewrite", "x-gateway-model-name-rewrite");
+  const bool is_rewritten = !rewrite.empty() && made->edits.RewriteModel(rewrite);
+  request.target_model = is_rewritten ? std::string(rewrite) : request.model;
   const std::string_view fairness =
-      Either(incoming.request, "x-llm-d-inference-fairness-id", "x-gateway-inference-fairness-id");
-  incoming.fairness_id = fairness.empty() ? kDefaultFlow : fairness;
-  return incoming;
+      Either(request, "x-llm-d-inference-fairness-id", "x-gateway-inference-fairness-id");
+  made->fairness_id = fairness.empty() ? kDefaultFlow : fairness;
+  return made;
 }
 
 int64_t UnixMicros() {

@@ -41,7 +41,16 @@ class Chain {
     if (blocks_left_ > 0) pending_.assign(bytes);
   }
 
-  void Finish() {
+  // The prompt's last part: the last block, which may be shorter, ends with it.
+  void AddLast(std::string_view bytes) {
+    if (pending_.empty() && known_bytes_ == 0) {
+      for (; !bytes.empty() && blocks_left_ > 0;
+           bytes.remove_prefix(std::min(block_bytes_, bytes.size()))) {
+        Emit(bytes.substr(0, block_bytes_));
+      }
+      return;
+    }
+    Add(bytes);
     if (!pending_.empty()) Emit(pending_);
     pending_.clear();
   }
@@ -80,11 +89,11 @@ void AppendBlockKeys(std::span<const model::PromptPart> prompt, uint64_t seed, s
   while (next < prompt.size()) {
     const size_t before = next == 0 ? before_all : keys->size();
     Chain chain(seed, block_bytes, max_blocks, keys->size() - before, keys);
-    do {
-      chain.Add(prompt[next].bytes);
-      ++next;
-    } while (next < prompt.size() && !prompt[next].starts_sequence);
-    chain.Finish();
+    const auto is_last = [&] {
+      return next + 1 == prompt.size() || prompt[next + 1].starts_sequence;
+    };
+    for (; !is_last(); ++next) chain.Add(prompt[next].bytes);
+    chain.AddLast(prompt[next++].bytes);
     if (keys->size() > before) sequence_ends->push_back(static_cast<uint32_t>(keys->size()));
   }
 }

@@ -16,9 +16,9 @@ director::TryFailure FailureOfStatus(int status) {
                          : director::TryFailure::kStatus504;
 }
 
-api::ApiError ErrorOf(http::CallFailure failure, const std::string& endpoint,
+api::ApiError ErrorOf(http::CallFailure failure, std::string_view endpoint,
                       std::string_view message) {
-  const std::string detail = "Engine " + endpoint + ": " + std::string(message) + ".";
+  const std::string detail = "Engine " + std::string(endpoint) + ": " + std::string(message) + ".";
   switch (failure) {
     case http::CallFailure::kLocal:
       return {
@@ -66,7 +66,7 @@ std::string Relay::EngineHead() const {
   out.append(head.method).append(" ").append(head.path);
   if (query != std::string_view::npos) out.append(head.target.substr(query));
   out.append(" HTTP/1.1\r\nhost: ");
-  out.append(flight_.target().destination).append("\r\n");
+  out.append(flight_.target().destination()).append("\r\n");
   for (const http::Header& h : head.headers.list) {
     if (http::IsHopByHop(h.name) || EqualsIgnoreCase(h.name, "host") ||
         EqualsIgnoreCase(h.name, "expect") || EqualsIgnoreCase(h.name, "x-request-id") ||
@@ -97,7 +97,7 @@ void Relay::Dispatch() {
 }
 
 bool Relay::Retry(director::TryFailure failure) {
-  const std::string failed = flight_.target().name;
+  const std::string_view failed = flight_.target().name;  // in the attempt's pool
   const Time before = handler_.loop_.Now();
   if (!flight_.OnTryFailed(failure, before)) return false;
   handler_.shared_.metrics.OnRetry(director::TryFailureName(failure));

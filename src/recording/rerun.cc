@@ -21,7 +21,7 @@ constexpr uint32_t kMaxLanes = 4096;
 constexpr size_t kMaxInFlight = 1'000'000;
 constexpr size_t kMaxKeysInFlight = size_t{1} << 27;  // 1 GiB
 
-std::string Where(int status, const std::string& endpoint) {
+std::string Where(int status, std::string_view endpoint) {
   return endpoint.empty() ? fmt::format("was rejected ({})", status)
                           : fmt::format("went to {}", endpoint);
 }
