@@ -40,7 +40,7 @@ uint64_t TailOf(std::string_view text) {
   uint64_t tail = 0;
   const size_t size = std::min(sizeof(tail), text.size());
   char bytes[sizeof(tail)] = {};
-  std::memcpy(bytes + sizeof(tail) - size, text.data() + text.size() - size, size);
+  if (size > 0) std::memcpy(bytes + sizeof(tail) - size, text.data() + text.size() - size, size);
   std::memcpy(&tail, bytes, sizeof(tail));
   return tail;
 }

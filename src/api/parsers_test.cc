@@ -87,6 +87,7 @@ TEST(ParserSet, ShortEndingsAreWholeOnes) {
        {"", "/", "score", "/scor", "/xscore", "e", "messages.", "ssages"}) {
     EXPECT_EQ(ApiOf(set, none), Api::kOther) << none;
   }
+  EXPECT_EQ(set.Find(std::string_view())->api, Api::kOther);
 }
 
 // What the gateway serves is read by the picker alike.

@@ -2,7 +2,7 @@
 // piece.
 //
 // THREADS: not synchronised. OWNS: its blocks; what is in them must need no destructor.
-// COST: one allocation for as much as it held when it was last cleared or moved from.
+// COST: one allocation where it is filled as much as the last time, by which its first block goes.
 #pragma once
 
 #include <algorithm>

@@ -146,7 +146,7 @@ class Stream final : public grpc::CallListener {
   Time answer_began_;
   Duration answer_work_{};
   std::string head_;                        // the headers as they came
-  std::vector<model::HeaderView> headers_;  // views of it, the last one first
+  std::vector<model::HeaderView> headers_;  // views of it, the last one first; the request's then
   std::string request_id_;
   bool is_new_id_ = false;
   model::Subset subset_;

@@ -57,7 +57,7 @@ class ServerCall final : public Call {
   std::unique_ptr<net::Timer> deadline_;
   std::string out_;  // framed messages
   size_t out_sent_ = 0;
-  size_t unconsumed_ = 0;     // of the stream's window; all until the client takes answers
+  size_t unconsumed_ = 0;     // of the stream's window; much if the client takes no answers
   bool has_headers_ = false;  // the answer's are submitted
   bool is_deferred_ = false;  // the session waits for more of out_
   bool is_finished_ = false;  // status_ holds

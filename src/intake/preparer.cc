@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 
+#include <algorithm>
 #include <utility>
 
 namespace penstock::intake {
@@ -12,7 +13,8 @@ LongRequest::LongRequest(std::string body, const std::vector<model::HeaderView>&
   size_t bytes = 0;
   for (const model::HeaderView& h : headers) bytes += h.name.size() + h.value.size();
   std::string& texts = header_texts_.emplace_back();
-  texts.reserve(bytes);
+  // More than fits into the string itself: views of it stay when header_texts grows.
+  texts.reserve(std::max<size_t>(bytes, 64));
   const auto keep = [&texts](std::string_view text) {
     texts.append(text);
     return std::string_view(texts).substr(texts.size() - text.size());

@@ -54,6 +54,7 @@ struct RequestSeries {
   telemetry::Histogram& ttft_unary;
   telemetry::Histogram& tpot;
   telemetry::Histogram& itl;
+  uint32_t target_number = 0;  // of its target model, in the cache that has it
 };
 
 class RequestMetrics {
@@ -92,8 +93,10 @@ class RequestMetrics {
       telemetry::Counter* count = nullptr;
     };
     static constexpr size_t kMaxChosen = 4096;
-    boost::unordered_flat_map<std::pair<const RequestSeries*, uint32_t>, Chosen>
-        chosen_;  // by slot
+    RequestSeries& Number(RequestSeries& series);
+    // By number of the target model and slot.
+    boost::unordered_flat_map<std::pair<uint32_t, uint32_t>, Chosen> chosen_;
+    std::unordered_map<std::string, uint32_t> targets_;
     RequestMetrics& metrics_;
     std::string key_;
     std::unordered_map<std::string, std::unique_ptr<RequestSeries>> series_;

@@ -94,13 +94,21 @@ TEST(RequestMetrics, NamesOfEndpointsAreToldFromTheirNamespaces) {
   chooses(0, "pod-1");
   chooses(0, "other/pod-1");  // who has the slot now
   chooses(1, "other/pod-1");
+  const RequestSeries& others = cache.Find({"m", "m2", "f"});
+  EXPECT_NE(others.target_number, series.target_number);
+  EXPECT_EQ(cache.Find({"m", "m", "g"}).target_number, series.target_number);
+  cache.OnDecision(milliseconds(1), others, target);
   metrics.OnNoDecision(milliseconds(1), "m");
   const std::string page = registry.Expose();
   constexpr std::string_view kName = "llm_d_epp_scheduler_attempts_total";
   EXPECT_THAT(page, HasSubstr(std::string(kName) +
                               "{status=\"success\",target_model_name=\"m\",endpoint_name=\"pod-1\","
                               "namespace=\"prod\",port=\"8000\"} 1\n"));
-  EXPECT_THAT(page, HasSubstr("endpoint_name=\"pod-1\",namespace=\"other\",port=\"8000\"} 2\n"));
+  EXPECT_THAT(page, HasSubstr("target_model_name=\"m\",endpoint_name=\"pod-1\",namespace=\"other\","
+                              "port=\"8000\"} 2\n"));
+  EXPECT_THAT(page,
+              HasSubstr("target_model_name=\"m2\",endpoint_name=\"pod-1\",namespace=\"other\","
+                        "port=\"8000\"} 1\n"));
   EXPECT_THAT(page, HasSubstr("{status=\"failure\",target_model_name=\"m\",endpoint_name=\"\","
                               "namespace=\"\",port=\"\"} 1\n"));
 }

@@ -1,8 +1,8 @@
 // The keys of a prompt's blocks: each key follows from the bytes of its block and the key before
 // it, so that equal keys mean equal prompts up to and including the block.
 //
-// COST: about 25 ns per block of 256 bytes; one short allocation per prompt that ends within a
-// block. SOURCE: vLLM's prefix caching and llm-d's approximate prefix plugin, with XXH3 for the
+// COST: about 25 ns per block of 256 bytes; one short allocation where a block spans parts of the
+// prompt. SOURCE: vLLM's prefix caching and llm-d's approximate prefix plugin, with XXH3 for the
 // hash.
 #pragma once
 

@@ -191,7 +191,8 @@ void Recorder::AppendKeys(const sched::PrefixKeys& keys, uint64_t tokens, std::s
 
 void Recorder::PutTokens(sched::RequestContext* context) const {
   if (!context->session_id.empty()) context->session_id = Hex(TokenOf(context->session_id));
-  context->header_texts.reserve(options_.headers.size());  // so that no view into it moves
+  // So that no view into those that are added moves.
+  context->header_texts.reserve(context->header_texts.size() + options_.headers.size());
   for (const sched::HeaderUse& use : options_.headers) {
     for (model::HeaderView& header : context->request.headers) {
       if (!EqualsIgnoreCase(header.name, use.name)) continue;

@@ -645,6 +645,25 @@ TEST_F(RerunTest, SessionsKeepTheirNamesWhenTheRecordingEnds) {
   EXPECT_EQ(name_of("one"), before);
 }
 
+// A request that was prepared beside the loop brings its own texts.
+TEST_F(RerunTest, ShortHeadersAreToldBesideTextsThatAreThereAlready) {
+  RecorderOptions options;
+  options.path = path();
+  options.scheduling = "{}";
+  for (const char* name : {"x-a", "x-b", "x-c"}) options.headers.push_back({name, false});
+  const auto recorder = Recorder::Open(std::move(options));
+  ASSERT_TRUE(recorder);
+  sched::RequestContext context;
+  context.header_texts.emplace_back("x-a one x-b two x-c three, as they came");
+  const std::string_view texts = context.header_texts.front();
+  context.request.headers = {
+      {"x-a", texts.substr(4, 3)}, {"x-b", texts.substr(12, 3)}, {"x-c", texts.substr(20, 5)}};
+  (*recorder)->Describe(&context);
+  EXPECT_EQ(context.request.Header("x-a"), "one");
+  EXPECT_EQ(context.request.Header("x-b"), "two");
+  EXPECT_EQ(context.request.Header("x-c"), "three");
+}
+
 TEST_F(RerunTest, RoundNumbersOfBlocksAreNumbersStill) {
   const sched::SchedulingSpec spec = SpecOf("sticky");
   config::Diagnostics diagnostics;

@@ -118,7 +118,7 @@ class ProtoWriter {
   }
   void Bytes(uint32_t number, std::string_view value) {
     char* const to = PutAhead(Room(kMostTag + kMostVarint + value.size()), number, value.size());
-    std::memcpy(to, value.data(), value.size());
+    if (!value.empty()) std::memcpy(to, value.data(), value.size());
     Wrote(to + value.size());
   }
   // The begin of `size` bytes that the caller appends when the writer is gone, or writes with it.

@@ -125,6 +125,7 @@ TEST(ProtoWriter, WritesEveryTypeOfField) {
     writer.Real(1, -2.5);
     writer.Flag(3, true);
     writer.Varint((1U << 29) - 1, UINT64_MAX);
+    writer.Bytes(5, std::string_view());
     writer.BytesAhead(4, 3);
   }
   out += "abc";
@@ -139,6 +140,8 @@ TEST(ProtoWriter, WritesEveryTypeOfField) {
   ASSERT_TRUE(reader.Next(&field));
   EXPECT_TRUE(field.Is((1U << 29) - 1, ProtoType::kVarint));
   EXPECT_EQ(field.value, UINT64_MAX);
+  ASSERT_TRUE(reader.Next(&field));
+  EXPECT_TRUE(field.Is(5, ProtoType::kBytes) && field.bytes.empty());
   ASSERT_TRUE(reader.Next(&field));
   EXPECT_EQ(field.bytes, "abc");
   EXPECT_FALSE(reader.Next(&field));
