@@ -179,7 +179,7 @@ std::optional<Route> ParserSet::Find(std::string_view path) const {
   const Entry* best = nullptr;
   const uint64_t tail = TailOf(path);
   for (const Entry& entry : entries_) {
-    // Most end otherwise, which is seen at once: a path is found with 200 instructions, not 1,000.
+    // Most end otherwise, which is seen at once: a path is found with 500 instructions, not 1,000.
     if (((tail ^ entry.tail) & entry.tail_mask) != 0 || !entry.claim->Matches(path)) continue;
     if (best == nullptr || entry.claim->path.size() > best->claim->path.size()) best = &entry;
   }

@@ -127,12 +127,14 @@ class BodyReader {
   std::unique_ptr<Impl> impl_;
 };
 
+// IsControlHeader of a name that begins with one of their letters.
+bool IsControlHeaderOfItsLetter(std::string_view name);
+
 // Headers of a client request that are not forwarded: those that only the router may set
 // (x-gateway-destination-endpoint and its relatives, x-prefiller-host-port, x-encoder-hosts-ports,
 // x-data-parallel-host-port, x-kv-cache-source-host-port, ...) and those that only the router reads
 // (objective, fairness id, model rewrite, SLOs, video hints and their older names, epp-profile).
 // Session headers, cookie, prefer, x-request-id and trace headers are not among them.
-bool IsControlHeaderOfItsLetter(std::string_view name);
 inline bool IsControlHeader(std::string_view name) {
   // Half of a request's headers begin otherwise.
   const char first = name.empty() ? '\0' : static_cast<char>(name[0] | 0x20);

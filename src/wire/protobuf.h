@@ -96,8 +96,8 @@ inline size_t VarintSize(uint64_t value) {
 // are written in four bytes, padded as any reader of the format takes it, because they are known
 // when the message is.
 //
-// COST: the string is made longer than it will be, so that a field is stores without a call: 15
-// instructions instead of 50.
+// COST: the string is made longer than it will be, so that a field is stores without a call: what
+// an exchange with Envoy says of headers takes 1,300 instructions instead of 2,700.
 class ProtoWriter {
  public:
   explicit ProtoWriter(std::string* out) : out_(*out), at_(out->size()) {}
