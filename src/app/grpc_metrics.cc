@@ -36,7 +36,7 @@ GrpcMetrics::GrpcMetrics(telemetry::Registry& r, std::function<NamedGrpcStats()>
       deadlines_(Counter(r, "penstock_grpc_deadlines_total",
                          "RPCs ended because the client's time limit had passed.")),
       clients_gone_(Counter(r, "penstock_grpc_clients_gone_total",
-                            "RPCs whose client went away before their end.")),
+                            "RPCs whose client went away before they were done.")),
       buffered_bytes_(
           Gauge(r, "penstock_grpc_buffered_bytes", "Memory of messages that have come in part.")) {
   r.OnCollect([this] { Refresh(); });

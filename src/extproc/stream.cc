@@ -514,6 +514,8 @@ void Stream::OnHalfClose() {
 }
 
 void Stream::OnCancel() {
+  // Envoy ends an exchange that is complete with a reset.
+  if (phase_ == Phase::kOver) status_ = grpc::Status::kOk;
   phase_ = Phase::kOver;
   asking_.reset();
   FreeBody();

@@ -85,6 +85,7 @@ class Stream final : public grpc::CallListener {
   void OnHalfClose() override;
   void OnCancel() override;
   void OnDrained() override;
+  bool is_done() const override { return phase_ == Phase::kOver; }
 
  private:
   enum class Phase : uint8_t {

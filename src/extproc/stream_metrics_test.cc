@@ -111,6 +111,12 @@ TEST_F(StreamMetricsTest, StreamsAreCountedByTheirEnd) {
   stream->OnHalfClose();
   stream.reset();
   Ask();
+  EXPECT_FALSE(stream->is_done());
+  Answer("200");
+  EXPECT_TRUE(stream->is_done());
+  stream->OnCancel();  // the reset by which Envoy ends it
+  stream.reset();
+  Ask();
   stream->OnCancel();
   stream.reset();
   Ask();
@@ -118,10 +124,10 @@ TEST_F(StreamMetricsTest, StreamsAreCountedByTheirEnd) {
   stream.reset();
   const std::string page = rig.registry.Expose();
   EXPECT_THAT(page, HasSubstr("\nllm_d_epp_extproc_streams_inflight 0\n"));
-  EXPECT_THAT(page, HasSubstr("llm_d_epp_extproc_streams_total{code=\"OK\"} 1\n"));
+  EXPECT_THAT(page, HasSubstr("llm_d_epp_extproc_streams_total{code=\"OK\"} 2\n"));
   EXPECT_THAT(page, HasSubstr("llm_d_epp_extproc_streams_total{code=\"Canceled\"} 1\n"));
   EXPECT_THAT(page, HasSubstr("llm_d_epp_extproc_streams_total{code=\"InvalidArgument\"} 1\n"));
-  EXPECT_THAT(page, HasSubstr("llm_d_epp_extproc_stream_duration_seconds_count 3\n"));
+  EXPECT_THAT(page, HasSubstr("llm_d_epp_extproc_stream_duration_seconds_count 4\n"));
   EXPECT_THAT(page, HasSubstr("penstock_ext_proc_bad_streams_total 1\n"));
 }
 

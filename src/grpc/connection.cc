@@ -308,8 +308,9 @@ void Connection::EndCall(std::unique_ptr<ServerCall> call) {
   server_.counters().calls_open.fetch_sub(1, std::memory_order_relaxed);
   call->deadline_.reset();
   if (!std::exchange(call->is_finished_, true)) {
-    Count(server_.counters().clients_gone);
-    if (call->listener_ != nullptr) call->listener_->OnCancel();
+    CallListener* const listener = call->listener_.get();
+    if (listener == nullptr || !listener->is_done()) Count(server_.counters().clients_gone);
+    if (listener != nullptr) listener->OnCancel();
   }
   ended_.push_back(std::move(call));
 }
@@ -386,6 +387,10 @@ void Connection::OnOpen() {
     nghttp2_option_new(&made);
     nghttp2_option_set_no_auto_window_update(made, 1);
     nghttp2_option_set_no_closed_streams(made, 1);
+    // Envoy ends every exchange of ext_proc with a reset, so that nghttp2's limit of them (1,000 at
+    // once, then 33 a second) would end connections under load. An RPC that is reset costs no more
+    // than one that is answered.
+    nghttp2_option_set_stream_reset_rate_limit(made, UINT64_MAX, UINT64_MAX);
     return made;
   }();
   nghttp2_session_server_new2(&session_, callbacks, this, option);

@@ -66,6 +66,8 @@ class CallListener {
   // It ended without Finish: the client or the connection is gone, or time is up. Last.
   virtual void OnCancel() = 0;
   virtual void OnDrained() {}
+  // Everything that it was for has been said: a client that resets it now has not gone too early.
+  virtual bool is_done() const { return false; }
 };
 
 // One per loop.
@@ -87,7 +89,7 @@ struct ServerStats {
   uint64_t refused_calls = 0;  // no gRPC, or no such method
   uint64_t bad_messages = 0;   // compressed, too large, or cut short
   uint64_t deadlines = 0;      // that passed
-  uint64_t clients_gone = 0;   // before the end of an RPC
+  uint64_t clients_gone = 0;   // before an RPC was done
   uint64_t buffered_bytes = 0;
 };
 

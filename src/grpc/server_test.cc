@@ -25,14 +25,16 @@ struct Log {
 };
 
 // /test/Echo sends back what it gets; /test/Flood sends 32 messages of 256 KiB, as fast as it may;
-// /test/Hold does nothing; /test/Early ends at the first message.
+// /test/Hold does nothing; /test/Early ends at the first message; /test/Once sends one back and is
+// done, but leaves it to the client to end.
 class TestListener final : public CallListener {
  public:
   TestListener(Call& call, Log& log) : call_(call), log_(log) {}
   ~TestListener() override { ++log_.destroyed; }
   void OnMessage(std::string_view message) override {
     ++log_.messages;
-    if (call_.path() == "/test/Echo") call_.Send(message);
+    is_done_ = call_.path() == "/test/Once";
+    if (call_.path() == "/test/Echo" || is_done_) call_.Send(message);
     if (call_.path() == "/test/Early") call_.Finish(Status::kNotFound, "enough of it");
     if (call_.path() == "/test/Flood") Flood();
   }
@@ -45,6 +47,7 @@ class TestListener final : public CallListener {
     ++log_.drained;
     Flood();
   }
+  bool is_done() const override { return is_done_; }
 
  private:
   void Flood() {
@@ -58,6 +61,7 @@ class TestListener final : public CallListener {
   Call& call_;
   Log& log_;
   int left_ = 32;
+  bool is_done_ = false;
 };
 
 class TestHandler final : public Handler {
@@ -228,6 +232,24 @@ TEST_P(GrpcServerTest, ClientsThatGoAwayCancelTheirRpcs) {
   Wait([&] { return server_->Stats().connections_open == 0; });
   EXPECT_EQ(server_->Stats().clients_gone, 2U);
   EXPECT_EQ(server_->Stats().calls_open, 0U);
+}
+
+// As Envoy ends exchanges of ext_proc.
+TEST_P(GrpcServerTest, ResetsOfWhatIsDoneAreNoFault) {
+  Start();
+  Client client = Connect();
+  constexpr int kRpcs = 3000;
+  const int32_t other = client.Begin("/test/Echo", Framed("before"), false);
+  for (int i = 0; i < kRpcs; ++i) {
+    const int32_t stream = client.Begin("/test/Once", Framed("x"), false);
+    ASSERT_TRUE(client.Until([&] { return !client.answers[stream].body.empty(); })) << i;
+    client.Reset(stream);
+  }
+  client.More(other, Framed("after"), true);
+  EXPECT_EQ(client.Finish(other).Messages().size(), 2U);
+  Wait([&] { return log_.cancels == kRpcs; });
+  EXPECT_EQ(client.goaways, 0);
+  EXPECT_EQ(server_->Stats().clients_gone, 0U);
 }
 
 TEST_P(GrpcServerTest, ASlowReaderHoldsUpTheSenderNotTheMemory) {

@@ -294,6 +294,30 @@ def test_many_streams_at_a_time(stack):
     assert epp.metric("llm_d_epp_request_error_total") == 0
 
 
+def test_thousands_of_requests_on_one_connection(fake, start_epp, start_envoy):
+    """Envoy resets the stream of every exchange when it is complete: no number of them is a fault."""
+    fake.answer = unary(200, b"{}")
+    epp = start_epp([fake.url], "--enable-grpc-stream-metrics")
+    envoy = start_envoy(epp.address)
+    request = render_request("POST", CHAT, json.dumps(ask()).encode())
+
+    def ask_often(_) -> set[int]:
+        with envoy.connect() as connection:
+            statuses = set()
+            for _ in range(300):
+                connection.send(request)
+                statuses.add(connection.read_response("POST").status)
+            return statuses
+
+    with concurrent.futures.ThreadPoolExecutor(10) as threads:
+        assert set().union(*threads.map(ask_often, range(10))) == {200}
+    assert envoy.stat("cluster.picker.upstream_rq_tx_reset") == 3000, "as this test says of Envoy"
+    assert envoy.stat("cluster.picker.upstream_cx_total") == 1
+    assert envoy.stat("http.client.ext_proc.picker.streams_failed") == 0
+    eventually(lambda: epp.metric("llm_d_epp_extproc_streams_total", code="OK") == 3000, "all are over, and well")
+    assert epp.metric("penstock_grpc_clients_gone_total", server="ext_proc") == 0
+
+
 def test_500_streams_at_once(fakes, start_epp, start_envoy):
     """None ends before all have begun; then all clients go."""
     engines = [fakes.add(MODEL) for _ in range(4)]
