@@ -3,7 +3,6 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
-#include <map>
 #include <memory>
 #include <string>
 #include <thread>
@@ -61,10 +60,13 @@ void DeclareKv(CLI::App& app, Flags& flags) {
   app.add_option("--kv-replay-port", kv.replay_port,
                  "Where the last batches can be had again: port of the first engine; 0: any")
       ->each([&kv](const std::string&) { kv.has_replay = true; });
-  app.add_option("--kv-events-encoding", kv.encoding,
-                 "map, as vLLM since 0.26; or array, as before and as SGLang")
-      ->transform(CLI::CheckedTransformer(std::map<std::string, engine::KvEncoding>{
-          {"map", engine::KvEncoding::kMap}, {"array", engine::KvEncoding::kArray}}))
+  app.add_option_function<std::string>(
+         "--kv-events-encoding",
+         [&kv](const std::string& name) {
+           kv.encoding = name == "map" ? engine::KvEncoding::kMap : engine::KvEncoding::kArray;
+         },
+         "map, as vLLM since 0.26; or array, as before and as SGLang")
+      ->check(CLI::IsMember({"map", "array"}))
       ->default_str("map");
   app.add_option("--kv-events-history", kv.history_batches, "Batches that can be had again")
       ->check(CLI::PositiveNumber)
@@ -97,9 +99,14 @@ void Declare(CLI::App& app, Flags& flags) {
                "Without the render endpoints, as vLLM has them unless they are asked for");
   app.add_flag("--no-tokenize{false}", sim.has_tokenize, "Without /tokenize");
   app.add_option("--lora", sim.loras, "Names of LoRA adapters, with commas")->delimiter(',');
-  app.add_option("--scheduling-policy", sim.policy, "fcfs, or priority (the request's field)")
-      ->transform(CLI::CheckedTransformer(std::map<std::string, engine::Policy>{
-          {"fcfs", engine::Policy::kFcfs}, {"priority", engine::Policy::kPriority}}));
+  app.add_option_function<std::string>(
+         "--scheduling-policy",
+         [&sim](const std::string& name) {
+           sim.policy = name == "fcfs" ? engine::Policy::kFcfs : engine::Policy::kPriority;
+         },
+         "fcfs, or priority (the request's field)")
+      ->check(CLI::IsMember({"fcfs", "priority"}))
+      ->default_str("fcfs");
   app.add_option("--output-tokens", sim.median_output_tokens,
                  "Median length of answers that no limit cuts")
       ->capture_default_str();

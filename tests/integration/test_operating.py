@@ -29,6 +29,20 @@ def complaint(folder, *flags: str) -> str:
     return process.stderr()
 
 
+def test_every_command_explains_itself():
+    def help_of(*command: str) -> str:
+        done = subprocess.run([find_binary(), *command, "--help"], capture_output=True, text=True, timeout=60, check=True)
+        assert not done.stderr
+        assert all(c.isprintable() or c == "\n" for c in done.stdout), done.stdout
+        return done.stdout
+
+    commands = [line.split()[0] for line in help_of().split("\n\n")[2].splitlines()]
+    assert {"serve", "epp", "sim", "docs"} <= set(commands)
+    for command in commands:
+        text = help_of(command)
+        assert f"penstock {command}" in text, text
+
+
 @pytest.mark.parametrize("flag", ["--config", "--scheduling-config", "--endpoints-file"])
 def test_a_folder_in_place_of_a_file_is_a_plain_error(tmp_path, flag):
     error = complaint(tmp_path, "--engine", "http://127.0.0.1:1", flag, str(tmp_path))
