@@ -64,6 +64,7 @@ struct EppFlags {
   uint64_t max_body_bytes = 64ull << 20;
   uint64_t max_buffered_bytes = 4ull << 30;
   uint32_t max_endpoints = 1024;
+  Duration max_connection_age{0};  // 0: none
   std::string record;
   std::string log_format = "text";
 

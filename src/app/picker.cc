@@ -161,6 +161,7 @@ Result<> Picker::Impl::OpenServers() {
   options.max_message_bytes = flags.grpc_max_recv_msg_size;
   options.max_connections = brain->connections_per_loop();
   options.tls = tls;
+  if (flags.max_connection_age > Duration(0)) options.max_connection_age = flags.max_connection_age;
   auto opened = grpc::Server::Create(
       brain->loops(), flags.host, flags.grpc_port, options, [this](net::Loop& loop) {
         return std::make_unique<FrontHandler>(

@@ -23,6 +23,7 @@ constexpr size_t kMaxStatusText = 1024;
 constexpr size_t kFirstMetadata = 12;  // an RPC of Envoy has ten, of 230 bytes
 constexpr size_t kFirstMetadataBytes = 384;
 constexpr size_t kFirstAnswerBytes = 1024;
+constexpr uint8_t kDrainPing[8] = {'d', 'r', 'a', 'i', 'n'};
 
 nghttp2_nv Header(std::string_view name, std::string_view value) {
   return {reinterpret_cast<uint8_t*>(const_cast<char*>(name.data())),
@@ -186,6 +187,9 @@ int Connection::OnHeader(ServerCall& call, std::string_view name, std::string_vi
 }
 
 void Connection::OnFrame(const nghttp2_frame& frame) {
+  if (frame.hd.type == NGHTTP2_PING && (frame.hd.flags & NGHTTP2_FLAG_ACK) != 0) {
+    return OnPong(frame.ping);
+  }
   ServerCall* call = Find(frame.hd.stream_id);
   if (call == nullptr) return;
   if (frame.hd.type == NGHTTP2_HEADERS && frame.headers.cat == NGHTTP2_HCAT_REQUEST) {
@@ -404,7 +408,12 @@ void Connection::OnOpen() {
   nghttp2_session_set_local_window_size(session_, NGHTTP2_FLAG_NONE, 0, kConnectionWindow);
   is_open_ = true;
   heard_ = server_.loop().Now();
-  if (options.max_connection_age < Duration::max()) old_at_ = heard_ + options.max_connection_age;
+  if (options.max_connection_age < Duration::max()) {
+    // A tenth more or less: what began together does not come anew together.
+    const Duration tenth = options.max_connection_age / 10;
+    old_at_ = heard_ + options.max_connection_age +
+              tenth * (static_cast<int>(server_.accepted() % 5) - 2) / 2;
+  }
   WaitReadable();
   Defer();
   UpdateDeadline();
@@ -493,12 +502,23 @@ void Connection::Flush() {
 }
 
 void Connection::Drain() {
-  if (!is_open_ || is_draining_) return;
+  if (!is_open_ || has_told_) return;
+  has_told_ = true;
+  nghttp2_submit_shutdown_notice(session_);
+  nghttp2_submit_ping(session_, NGHTTP2_FLAG_NONE, kDrainPing);
+  Defer();
+}
+
+void Connection::OnPong(const nghttp2_ping& ping) {
+  if (!has_told_ || is_draining_ ||
+      std::memcmp(ping.opaque_data, kDrainPing, sizeof(kDrainPing)) != 0) {
+    return;
+  }
+  // What the client began before it heard is here.
   is_draining_ = true;
   nghttp2_submit_goaway(session_, NGHTTP2_FLAG_NONE,
                         nghttp2_session_get_last_proc_stream_id(session_), NGHTTP2_NO_ERROR,
                         nullptr, 0);
-  Defer();
 }
 
 void Connection::Cut() { Die(); }
@@ -518,7 +538,9 @@ void Connection::OnDeadline() {
   if (now >= write_due_ || now >= cut_at_) return Die();
   if (now >= old_at_) {
     old_at_ = Time::max();
-    cut_at_ = now + options.connection_age_grace;
+    if (options.connection_age_grace < Duration::max()) {
+      cut_at_ = now + options.connection_age_grace;
+    }
     Drain();
   }
   if (has_pinged_ && now >= heard_ + options.keep_alive + options.keep_alive_timeout) return Die();

@@ -72,7 +72,8 @@ class Connection final : public net::ServedStream {
   explicit Connection(ServerLoop& server);
   ~Connection() override;
 
-  // Tells the client to come anew; closes when its RPCs have ended.
+  // Tells the client to begin no more RPCs, serves what is on its way, and closes when its RPCs
+  // have ended.
   void Drain() override;
   void Cut() override;
 
@@ -93,6 +94,7 @@ class Connection final : public net::ServedStream {
   void OnBeginHeaders(int32_t stream);
   int OnHeader(ServerCall& call, std::string_view name, std::string_view value);
   void OnFrame(const nghttp2_frame& frame);
+  void OnPong(const nghttp2_ping& ping);
   void OnFrameSent(const nghttp2_frame& frame);
   void OnChunk(int32_t stream, std::string_view bytes);
   void OnData(ServerCall& call, std::string_view bytes);
@@ -129,7 +131,8 @@ class Connection final : public net::ServedStream {
   size_t unsent_from_ = 0;
   size_t unconsumed_ = 0;  // of the connection's window
   bool is_open_ = false;
-  bool is_draining_ = false;
+  bool has_told_ = false;     // that no RPC is to be begun
+  bool is_draining_ = false;  // the client has heard that: no RPC is taken
   bool has_pinged_ = false;
   Time heard_;  // when something came last
   Time write_due_ = Time::max();

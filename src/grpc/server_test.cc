@@ -299,6 +299,24 @@ TEST_P(GrpcServerTest, DrainingLetsRpcsEndAndTakesNoNewOnes) {
   done.get_future().wait();
 }
 
+TEST_P(GrpcServerTest, DrainingServesWhatIsOnItsWay) {
+  Start();
+  Client client = Connect();
+  const int32_t first = client.Begin("/test/Echo", Framed("before"), false);
+  ASSERT_TRUE(client.Until([&] { return client.answers[first].Messages().size() == 1; }));
+  std::promise<void> done;
+  server_->Drain(seconds(30), [&] { done.set_value(); });
+  Wait([&] { return client.HasInput(); });
+  // The server has told it to go, but it has not read that.
+  const int32_t late = client.Begin("/test/Echo", Framed("late"));
+  EXPECT_EQ(client.Finish(late).Messages(), std::vector<std::string>{"late"});
+  client.More(first, "", true);
+  EXPECT_EQ(client.Finish(first).Find("grpc-status"), "0");
+  EXPECT_TRUE(client.Until([&] { return client.is_closed; }));
+  EXPECT_EQ(client.goaways, 2);
+  done.get_future().wait();
+}
+
 TEST_P(GrpcServerTest, DrainingHasALimit) {
   Start();
   Client client = Connect();

@@ -180,6 +180,11 @@ class Client {
     Push();
     return true;
   }
+  // Whether something has come that was not read.
+  bool HasInput() const {
+    pollfd ready{fd_, POLLIN, 0};
+    return ::poll(&ready, 1, 0) > 0;
+  }
   const Answer& Finish(int32_t stream) {
     EXPECT_TRUE(Until([&] { return answers[stream].is_closed; }));
     return answers[stream];

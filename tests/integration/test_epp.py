@@ -364,6 +364,33 @@ def test_picker_restarted_under_load(start_sim, start_epp, start_envoy):
     assert envoy.post(CHAT, ask()).status == 200
 
 
+def test_connections_come_anew_and_nothing_is_lost(fake, start_epp, start_envoy):
+    async def answer(request, connection) -> None:
+        behaviour = hold(first_events=1) if request.json().get("stream") else unary(200, b"{}")
+        await behaviour(request, connection)
+
+    fake.answer = answer
+    epp = start_epp([fake.url], "--max-connection-age=1s")
+    envoy = start_envoy(epp.address)
+
+    def ask_often(_) -> set[int]:
+        statuses = set()
+        while envoy.stat("cluster.picker.upstream_cx_total") < 4:
+            statuses.add(envoy.post(CHAT, ask()).status)
+        return statuses
+
+    with envoy.connect() as long:
+        long.send(render_request("POST", CHAT, json.dumps(ask(stream=True)).encode()))
+        assert long.read_head().status == 200
+        with concurrent.futures.ThreadPoolExecutor(4) as threads:
+            assert set().union(*threads.map(ask_often, range(4))) == {200}
+        eventually(lambda: epp.endpoints()[0]["in_flight_requests"] == 1, "only the long one is there")
+        assert not fake.requests[0].aborted.is_set(), "it outlives three connections"
+    assert fake.requests[0].aborted.wait(PATIENCE_S)
+    assert envoy.stat("http.client.ext_proc.picker.streams_failed") == 0
+    epp.wait_idle()
+
+
 # --- rewritten models
 
 
