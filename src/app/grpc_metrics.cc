@@ -29,8 +29,9 @@ GrpcMetrics::GrpcMetrics(telemetry::Registry& r, std::function<NamedGrpcStats()>
                                  "Connections whose TLS did not come about.")),
       calls_open_(Gauge(r, "penstock_grpc_calls_open", "RPCs that have not ended.")),
       calls_(Counter(r, "penstock_grpc_calls_total", "RPCs that have begun.")),
-      refused_calls_(Counter(r, "penstock_grpc_refused_calls_total",
-                             "Streams that were no gRPC, or of a method that there is not.")),
+      refused_calls_(
+          Counter(r, "penstock_grpc_refused_calls_total",
+                  "Streams that were no gRPC, of a method that there is not, or too many.")),
       bad_messages_(Counter(r, "penstock_grpc_bad_messages_total",
                             "Messages that were compressed, too large or cut short.")),
       deadlines_(Counter(r, "penstock_grpc_deadlines_total",

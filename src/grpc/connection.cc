@@ -214,6 +214,11 @@ bool Connection::CheckHead(ServerCall& call) {
     call.Finish(status, why);
     return false;
   };
+  const uint32_t max_calls = server_.options().max_calls;
+  if (server_.counters().calls_open.load(std::memory_order_relaxed) > max_calls) {
+    return refuse(Status::kResourceExhausted,
+                  fmt::format("there are {} RPCs already, as many as may be", max_calls));
+  }
   const std::string_view type = call.Metadata("content-type");
   constexpr std::string_view kType = "application/grpc";
   const bool is_grpc =
@@ -401,7 +406,6 @@ void Connection::OnOpen() {
   const ServerOptions& options = server_.options();
   const nghttp2_settings_entry settings[] = {
       {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
-      {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, options.max_streams},
       {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, kStreamWindow},
       {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, static_cast<uint32_t>(options.max_metadata_bytes)}};
   nghttp2_submit_settings(session_, NGHTTP2_FLAG_NONE, settings, std::size(settings));

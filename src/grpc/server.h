@@ -27,7 +27,9 @@ struct ServerOptions {
   std::shared_ptr<net::TlsContext> tls;             // null: none
   size_t max_message_bytes = 4 << 20;               // of one message from a client
   uint64_t max_buffered_bytes = uint64_t{1} << 30;  // of messages that have come in part
-  uint32_t max_streams = 1000;                      // RPCs at a time on a connection
+  // At a time of one loop, then RESOURCE_EXHAUSTED. Connections are told no limit: a proxy that has
+  // not heard of it yet (Envoy) puts more streams on a new one, and those fail.
+  uint32_t max_calls = 100'000;
   size_t max_connections = 1000;                    // per loop
   size_t max_metadata_bytes = 64 << 10;             // of one RPC
   Duration keep_alive = seconds(30);                // a silent client is asked whether it is there
@@ -86,7 +88,7 @@ struct ServerStats {
   uint64_t failed_handshakes = 0;    // of TLS
   uint64_t calls = 0;
   uint64_t calls_open = 0;
-  uint64_t refused_calls = 0;  // no gRPC, or no such method
+  uint64_t refused_calls = 0;  // no gRPC, no such method, or one too many
   uint64_t bad_messages = 0;   // compressed, too large, or cut short
   uint64_t deadlines = 0;      // that passed
   uint64_t clients_gone = 0;   // before an RPC was done

@@ -362,6 +362,22 @@ TEST_P(GrpcServerTest, WhatIsNoHttp2IsClosed) {
   Wait([&] { return server_->Stats().connections_open == 0; });
 }
 
+TEST_P(GrpcServerTest, ThereIsALimitOfRpcs) {
+  ServerOptions options;
+  options.max_calls = 3;
+  Start(options);
+  Client client = Connect();
+  std::vector<int32_t> streams;
+  for (int i = 0; i < 4; ++i) streams.push_back(client.Begin("/test/Hold", Framed("x"), false));
+  const auto& refused = client.Finish(streams.back());
+  EXPECT_EQ(refused.Find("grpc-status"), "8");
+  EXPECT_EQ(refused.Find("grpc-message"), "there are 3 RPCs already, as many as may be");
+  client.Reset(streams.front());
+  Wait([&] { return server_->Stats().calls_open == 2; });
+  const auto& next = client.Finish(client.Begin("/test/Echo", Framed("x")));
+  EXPECT_EQ(next.Find("grpc-status"), "0");
+}
+
 TEST_P(GrpcServerTest, LimitsOfConnectionsAndMetadataHold) {
   ServerOptions options;
   options.max_connections = 1;

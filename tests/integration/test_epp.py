@@ -2,6 +2,8 @@
 
 import concurrent.futures
 import json
+import resource
+import signal
 import socket
 
 import grpc
@@ -318,8 +320,18 @@ def test_thousands_of_requests_on_one_connection(fake, start_epp, start_envoy):
     assert epp.metric("penstock_grpc_clients_gone_total", server="ext_proc") == 0
 
 
-def test_500_streams_at_once(fakes, start_epp, start_envoy):
-    """None ends before all have begun; then all clients go."""
+@pytest.fixture
+def many_descriptors():
+    """For thousands of connections, here and in what is started."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(before[0], min(10_000, before[1])), before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_1500_streams_at_once(many_descriptors, fakes, start_epp, start_envoy):
+    """They come in one burst, of which Envoy puts the most it ever does on a new connection. None ends before all have
+    begun; then all clients go."""
     engines = [fakes.add(MODEL) for _ in range(4)]
     for engine in engines:
         engine.answer = hold(first_events=1)
@@ -328,15 +340,20 @@ def test_500_streams_at_once(fakes, start_epp, start_envoy):
     request = render_request("POST", CHAT, json.dumps(ask(stream=True)).encode())
     connections = []
     try:
-        for _ in range(500):
+        epp.process.popen.send_signal(signal.SIGSTOP)
+        for _ in range(1500):
             connections.append(envoy.connect())
             connections[-1].send(request)
+        started = "http.client.ext_proc.picker.streams_started"
+        eventually(lambda: envoy.stat(started) == 1500, "Envoy has them all")
+        epp.process.popen.send_signal(signal.SIGCONT)
         for connection in connections:
             assert connection.read_head().status == 200
         in_flight = [e["in_flight_requests"] for e in epp.endpoints()]
-        assert sum(in_flight) == 500
-        assert min(in_flight) > 100, "they are spread"
+        assert sum(in_flight) == 1500
+        assert min(in_flight) > 300, "they are spread"
     finally:
+        epp.process.popen.send_signal(signal.SIGCONT)
         for connection in connections:
             connection.close()
     epp.wait_idle()

@@ -283,6 +283,11 @@ def _http2() -> dict:
     }
 
 
+def _no_breaker() -> dict:
+    limits = dict.fromkeys(("max_connections", "max_pending_requests", "max_requests"), 40_000)
+    return {"thresholds": [limits]}
+
+
 def _members(name: str, addresses: list[tuple[str, int]]) -> dict:
     endpoints = [{"endpoint": {"address": _address(host, port)}} for host, port in addresses]
     return {"cluster_name": name, "endpoints": [{"lb_endpoints": endpoints}]}
@@ -296,6 +301,7 @@ def _picker_cluster(picker: tuple[str, int], options: Options) -> dict:
         "lb_policy": "LEAST_REQUEST",
         "typed_extension_protocol_options": _http2(),
         "load_assignment": _members("picker", [picker]),
+        "circuit_breakers": _no_breaker(),
         "common_lb_config": {
             # Else a cluster whose only member is ill is used all the same.
             "healthy_panic_threshold": {"value": 0},
@@ -327,7 +333,7 @@ def _picker_cluster(picker: tuple[str, int], options: Options) -> dict:
 
 
 def _engine_cluster(engines: list[tuple[str, int]] | None, options: Options) -> dict:
-    cluster = {"name": "engines", "connect_timeout": "10s"}
+    cluster = {"name": "engines", "connect_timeout": "10s", "circuit_breakers": _no_breaker()}
     if engines is None:
         cluster |= {
             "type": "ORIGINAL_DST",
