@@ -19,6 +19,7 @@ constexpr int32_t kStreamWindow = 1 << 20;
 constexpr int32_t kConnectionWindow = 16 << 20;
 constexpr size_t kConsumeBytes = 64 << 10;  // windows are given back in steps of this
 constexpr size_t kWriteBytes = 256 << 10;
+constexpr size_t kMaxQueuedFrames = 10'000;  // then nothing is read until they are out
 constexpr size_t kMaxStatusText = 1024;
 constexpr size_t kFirstMetadata = 12;  // an RPC of Envoy has ten, of 230 bytes
 constexpr size_t kFirstMetadataBytes = 384;
@@ -440,10 +441,14 @@ void Connection::OnReadable() {
                             {{"reason", nghttp2_strerror(static_cast<int>(taken))}});
       return Die();
     }
-    if (result.bytes < ServerLoop::kScratchBytes) break;
+    if (result.bytes < ServerLoop::kScratchBytes || IsChoked()) break;
   }
-  WaitReadable();
+  if (!IsChoked()) WaitReadable();
   Defer();
+}
+
+bool Connection::IsChoked() const {
+  return nghttp2_session_get_outbound_queue_size(session_) > kMaxQueuedFrames;
 }
 
 void Connection::OnWritable() {
@@ -502,6 +507,7 @@ void Connection::Flush() {
   const bool is_over =
       nghttp2_session_want_read(session_) == 0 && nghttp2_session_want_write(session_) == 0;
   if (is_over || (is_draining_ && calls_.empty())) return Die();
+  WaitReadable();
   UpdateDeadline();
 }
 

@@ -115,6 +115,8 @@ class Connection final : public net::ServedStream {
   void EndInput(ServerCall& call);
   // The call is over, whatever it was doing.
   void EndCall(std::unique_ptr<ServerCall> call);
+  // More frames wait than a client that reads leaves.
+  bool IsChoked() const;
   bool Collect();
   void TellDrained();
   void Flush();

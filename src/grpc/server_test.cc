@@ -282,6 +282,25 @@ TEST_P(GrpcServerTest, WhoTakesNoAnswersSendsNoMore) {
   EXPECT_LE(log_.messages - 50, 36);
 }
 
+TEST_P(GrpcServerTest, WhoReadsNoRefusalsIsReadNoMore) {
+  if (GetParam() == Client::Tls::kUsed) return;  // the same, ten times as long
+  Start();
+  Client client = Connect();
+  EXPECT_EQ(client.Finish(client.Begin("/test/Echo", Framed("x"))).Find("grpc-status"), "0");
+  client.SetPatience(1);
+  uint64_t most = 0;
+  for (int i = 0; i < 200'000 && !client.is_closed; ++i) {
+    client.Begin("/other/" + std::to_string(i), "");
+    if (i % 1000 != 0) continue;
+    client.Push();
+    most = std::max(most, server_->Stats().calls_open);
+  }
+  // Some ten megabytes of refusals are more than sockets hold.
+  Wait([&] { return (most = std::max(most, server_->Stats().calls_open)) > 1'000; });
+  EXPECT_LT(most, 30'000U);
+  unknown_ = log_.calls - 1;
+}
+
 TEST_P(GrpcServerTest, DrainingLetsRpcsEndAndTakesNoNewOnes) {
   Start();
   Client client = Connect();

@@ -5,6 +5,7 @@
 #include <nghttp2/nghttp2.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -179,6 +180,11 @@ class Client {
     }
     Push();
     return true;
+  }
+  // Sending gives up when the server takes nothing for this long; is_closed then.
+  void SetPatience(int seconds) {
+    const timeval limit{seconds, 0};
+    ::setsockopt(fd_, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
   }
   // Whether something has come that was not read.
   bool HasInput() const {
