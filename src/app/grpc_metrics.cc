@@ -38,8 +38,10 @@ GrpcMetrics::GrpcMetrics(telemetry::Registry& r, std::function<NamedGrpcStats()>
                          "RPCs ended because the client's time limit had passed.")),
       clients_gone_(Counter(r, "penstock_grpc_clients_gone_total",
                             "RPCs whose client went away before they were done.")),
-      buffered_bytes_(
-          Gauge(r, "penstock_grpc_buffered_bytes", "Memory of messages that have come in part.")) {
+      buffered_bytes_(Gauge(
+          r, "penstock_grpc_buffered_bytes",
+          "Memory of RPCs that hold more than 4 KiB: messages that have come in part, answers "
+          "that wait, metadata.")) {
   r.OnCollect([this] { Refresh(); });
 }
 

@@ -136,6 +136,7 @@ bool Stream::CheckModes(const Incoming& incoming) {
   if (!incoming.body_modes) return true;
   const auto [request, response] = *incoming.body_modes;
   if (request == kFullDuplexStreamed && (response == kFullDuplexStreamed || response == 0)) {
+    hears_answer_ = response != 0;
     return true;
   }
   const bool is_request = request != kFullDuplexStreamed;
@@ -514,6 +515,7 @@ void Stream::OnHalfClose() {
 }
 
 void Stream::OnCancel() {
+  if (IsBlind()) EndAnswer();
   // Envoy ends an exchange that is complete with a reset.
   if (phase_ == Phase::kOver) status_ = grpc::Status::kOk;
   phase_ = Phase::kOver;

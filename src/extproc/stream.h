@@ -85,7 +85,7 @@ class Stream final : public grpc::CallListener {
   void OnHalfClose() override;
   void OnCancel() override;
   void OnDrained() override;
-  bool is_done() const override { return phase_ == Phase::kOver; }
+  bool is_done() const override { return phase_ == Phase::kOver || IsBlind(); }
 
  private:
   enum class Phase : uint8_t {
@@ -105,6 +105,8 @@ class Stream final : public grpc::CallListener {
   void OnResponseTrailers();
   void EndAnswer();
 
+  // The answer is there, and Envoy does not tell of its body.
+  bool IsBlind() const { return phase_ == Phase::kAnswer && !hears_answer_; }
   void OnRequestMessage(const Incoming& incoming);
   void OnResponseMessage(const Incoming& incoming);
   // Says so in the log, at most once a second among all streams.
@@ -154,6 +156,7 @@ class Stream final : public grpc::CallListener {
   bool has_body_ = false;  // or a piece of it that is not sent yet
   bool has_trailers_ = false;
   bool is_forwarding_ = false;  // the body is on its way
+  bool hears_answer_ = true;    // its body
   std::string body_;
   uint64_t charged_ = 0;  // of the budget, for body_
   std::vector<api::Splice> splices_;

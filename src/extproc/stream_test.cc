@@ -305,6 +305,18 @@ TEST_F(StreamTest, SaysWhatIsWrongWithABody) {
   EXPECT_EQ(rig.InFlight(), 0);
 }
 
+TEST_F(StreamTest, AnAnswerWhoseBodyIsNotToldIsWholeWhenTheStreamEnds) {
+  Say(RequestHeaders().Headers({{":method", "POST"}, {":path", "/v1/completions"}}).Modes(4, 0));
+  Say(RequestBody().Body(kBody).Last());
+  EXPECT_FALSE(stream->is_done());
+  Say(AnswerHead());
+  EXPECT_TRUE(stream->is_done());
+  EXPECT_EQ(rig.InFlight(), 1);
+  stream->OnCancel();
+  EXPECT_EQ(rig.InFlight(), 0);
+  EXPECT_EQ(Record()->end, director::EndKind::kComplete);
+}
+
 TEST_F(StreamTest, ASessionThatEndsEarlyIsCountedOnce) {
   SayRequest();
   Say(AnswerHead("200", "text/event-stream"));

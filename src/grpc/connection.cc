@@ -24,6 +24,7 @@ constexpr size_t kMaxStatusText = 1024;
 constexpr size_t kFirstMetadata = 12;  // an RPC of Envoy has ten, of 230 bytes
 constexpr size_t kFirstMetadataBytes = 384;
 constexpr size_t kFirstAnswerBytes = 1024;
+constexpr size_t kFreeBytes = 4 << 10;  // of a call, that no budget counts
 constexpr uint8_t kDrainPing[8] = {'d', 'r', 'a', 'i', 'n'};
 
 nghttp2_nv Header(std::string_view name, std::string_view value) {
@@ -61,6 +62,11 @@ std::string_view ServerCall::Metadata(std::string_view name) const {
     begin = end.value;
   }
   return {};
+}
+
+void ServerCall::FreeMetadata() {
+  metadata_ = {};
+  metadata_ends_ = {};
 }
 
 bool ServerCall::above_high_watermark() const { return out_.size() - out_sent_ > kHighWatermark; }
@@ -105,9 +111,19 @@ void ServerCall::Cancel(Status status, std::string_view message) {
 }
 
 void ServerCall::Charge() {
-  const uint64_t now = reader_.buffered_bytes();
+  const uint64_t held = reader_.buffered_bytes() + metadata_.capacity() + out_.capacity();
+  const uint64_t now = held > kFreeBytes ? held : 0;
+  if (now == charged_) return;
   connection_.server_.buffered().fetch_add(now - charged_, std::memory_order_relaxed);
   charged_ = now;
+}
+
+void ServerCall::Drop() {
+  Cancel(Status::kResourceExhausted, "the server has no memory left for messages");
+  if (out_sent_ == out_.size()) return;
+  // What waits may wait for ever, and the status behind it.
+  nghttp2_submit_rst_stream(connection_.session_, NGHTTP2_FLAG_NONE, stream_,
+                            NGHTTP2_ENHANCE_YOUR_CALM);
 }
 
 // --- what nghttp2 calls
@@ -202,6 +218,10 @@ void Connection::OnFrame(const nghttp2_frame& frame) {
 }
 
 void Connection::OnFrameSent(const nghttp2_frame& frame) {
+  if (frame.hd.type == NGHTTP2_GOAWAY && has_told_ && !is_draining_) {
+    // Not before, because nghttp2 lets pings overtake.
+    nghttp2_submit_ping(session_, NGHTTP2_FLAG_NONE, kDrainPing);
+  }
   // The answer is out while the client still sends: it may stop.
   if (frame.hd.type != NGHTTP2_HEADERS || (frame.hd.flags & NGHTTP2_FLAG_END_STREAM) == 0) return;
   const ServerCall* const call = Find(frame.hd.stream_id);
@@ -213,6 +233,7 @@ bool Connection::CheckHead(ServerCall& call) {
   const auto refuse = [&](Status status, std::string_view why) {
     Count(server_.counters().refused_calls);
     call.Finish(status, why);
+    call.FreeMetadata();
     return false;
   };
   const uint32_t max_calls = server_.options().max_calls;
@@ -229,6 +250,7 @@ bool Connection::CheckHead(ServerCall& call) {
   if (!is_post || !is_grpc) {
     Count(server_.counters().refused_calls);
     RefuseHttp(call, is_post ? "415" : "405");
+    call.FreeMetadata();
     return false;
   }
   const std::string_view encoding = call.Metadata("grpc-encoding");
@@ -250,10 +272,12 @@ bool Connection::CheckHead(ServerCall& call) {
 
 void Connection::BeginCall(ServerCall& call) {
   if (!CheckHead(call)) return;
+  call.Charge();
   call.listener_ = server_.handler().OnCall(call);
   if (call.listener_ != nullptr || call.is_finished_) return;
   Count(server_.counters().refused_calls);
   call.Finish(Status::kUnimplemented, fmt::format("there is no method {}", call.path()));
+  call.FreeMetadata();
 }
 
 void Connection::OnChunk(int32_t stream, std::string_view bytes) {
@@ -292,8 +316,9 @@ void Connection::OnData(ServerCall& call, std::string_view bytes) {
     Count(server_.counters().bad_messages);
     call.Cancel(Status::kResourceExhausted,
                 fmt::format("a message is larger than {} bytes", options.max_message_bytes));
-  } else if (server_.buffered().load(std::memory_order_relaxed) > options.max_buffered_bytes) {
-    call.Cancel(Status::kResourceExhausted, "the server has no memory left for messages");
+  } else if (call.charged_ > 0 &&
+             server_.buffered().load(std::memory_order_relaxed) > options.max_buffered_bytes) {
+    call.Drop();
   }
 }
 
@@ -350,6 +375,12 @@ ssize_t Connection::ReadAnswer(ServerCall& call, uint8_t* out, size_t length, ui
     drained_.push_back(call.stream_);
   }
   if (call.out_sent_ < call.out_.size()) return static_cast<ssize_t>(size);
+  if (call.out_.capacity() > kFreeBytes) {
+    // One long message must not keep its memory for the life of a stream of short ones.
+    call.out_ = {};
+    call.out_sent_ = 0;
+    call.Charge();
+  }
   if (call.is_finished_) {
     *flags |= NGHTTP2_DATA_FLAG_EOF | NGHTTP2_DATA_FLAG_NO_END_STREAM;
     const std::string status = std::to_string(static_cast<int>(call.status_));
@@ -413,11 +444,12 @@ void Connection::OnOpen() {
   nghttp2_session_set_local_window_size(session_, NGHTTP2_FLAG_NONE, 0, kConnectionWindow);
   is_open_ = true;
   heard_ = server_.loop().Now();
-  if (options.max_connection_age < Duration::max()) {
-    // A tenth more or less: what began together does not come anew together.
-    const Duration tenth = options.max_connection_age / 10;
+  constexpr Duration kNever = std::chrono::hours(24 * 365);
+  if (options.max_connection_age < kNever) {
+    // A tenth more or less, by chance: what began together does not come anew together.
+    const Duration thousandth = options.max_connection_age / 1000;
     old_at_ = heard_ + options.max_connection_age +
-              tenth * (static_cast<int>(server_.accepted() % 5) - 2) / 2;
+              thousandth * (heard_.time_since_epoch().count() % 201 - 100);
   }
   WaitReadable();
   Defer();
@@ -431,6 +463,7 @@ void Connection::OnReadable() {
     if (result.error == EAGAIN) break;
     if (result.error != 0 || result.bytes == 0) return Die();
     heard_ = server_.loop().Now();
+    has_heard_ = true;
     has_pinged_ = false;
     const ssize_t taken = nghttp2_session_mem_recv(
         session_, reinterpret_cast<const uint8_t*>(server_.scratch()), result.bytes);
@@ -507,15 +540,21 @@ void Connection::Flush() {
   const bool is_over =
       nghttp2_session_want_read(session_) == 0 && nghttp2_session_want_write(session_) == 0;
   if (is_over || (is_draining_ && calls_.empty())) return Die();
-  WaitReadable();
+  if (!waits_readable()) {
+    heard_ = server_.loop().Now();  // it was choked
+    WaitReadable();
+  }
   UpdateDeadline();
 }
 
 void Connection::Drain() {
   if (!is_open_ || has_told_) return;
   has_told_ = true;
-  nghttp2_submit_shutdown_notice(session_);
-  nghttp2_submit_ping(session_, NGHTTP2_FLAG_NONE, kDrainPing);
+  if (has_heard_) {
+    nghttp2_submit_shutdown_notice(session_);  // OnFrameSent goes on
+  } else {
+    is_draining_ = true;  // there is nobody to tell
+  }
   Defer();
 }
 
@@ -536,8 +575,10 @@ void Connection::Cut() { Die(); }
 void Connection::UpdateDeadline() {
   if (!is_open_) return;
   const ServerOptions& options = server_.options();
-  const Time quiet =
-      heard_ + options.keep_alive + (has_pinged_ ? options.keep_alive_timeout : Duration(0));
+  // Who is not read cannot be heard.
+  const Time quiet = waits_readable() ? heard_ + options.keep_alive +
+                                            (has_pinged_ ? options.keep_alive_timeout : Duration(0))
+                                      : Time::max();
   SetDeadline(std::min({quiet, write_due_, old_at_, cut_at_}));
 }
 
@@ -553,11 +594,14 @@ void Connection::OnDeadline() {
     }
     Drain();
   }
-  if (has_pinged_ && now >= heard_ + options.keep_alive + options.keep_alive_timeout) return Die();
-  if (!has_pinged_ && now >= heard_ + options.keep_alive) {
-    has_pinged_ = true;
-    nghttp2_submit_ping(session_, NGHTTP2_FLAG_NONE, nullptr);
-    Defer();
+  if (waits_readable() && now >= heard_ + options.keep_alive) {
+    if (has_pinged_) {
+      if (now >= heard_ + options.keep_alive + options.keep_alive_timeout) return Die();
+    } else {
+      has_pinged_ = true;
+      nghttp2_submit_ping(session_, NGHTTP2_FLAG_NONE, nullptr);
+      Defer();
+    }
   }
   UpdateDeadline();
 }

@@ -41,6 +41,10 @@ class ServerCall final : public Call {
   friend class Connection;
   // Ends it from this side, and tells the listener.
   void Cancel(Status status, std::string_view message);
+  // Ends it because there is no memory for it.
+  void Drop();
+  // REQUIRES: it is refused.
+  void FreeMetadata();
   // Brings what the server's budget is charged up to date.
   void Charge();
 
@@ -52,7 +56,7 @@ class ServerCall final : public Call {
   };
   std::vector<MetadataEnds> metadata_ends_;
   MessageReader reader_;
-  uint64_t charged_ = 0;  // for what the reader holds, of the server's budget
+  uint64_t charged_ = 0;  // for what it holds, of the server's budget
   std::unique_ptr<CallListener> listener_;
   std::unique_ptr<net::Timer> deadline_;
   std::string out_;  // framed messages
@@ -133,6 +137,7 @@ class Connection final : public net::ServedStream {
   size_t unsent_from_ = 0;
   size_t unconsumed_ = 0;  // of the connection's window
   bool is_open_ = false;
+  bool has_heard_ = false;    // anything
   bool has_told_ = false;     // that no RPC is to be begun
   bool is_draining_ = false;  // the client has heard that: no RPC is taken
   bool has_pinged_ = false;

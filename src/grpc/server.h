@@ -26,12 +26,12 @@ namespace penstock::grpc {
 struct ServerOptions {
   std::shared_ptr<net::TlsContext> tls;             // null: none
   size_t max_message_bytes = 4 << 20;               // of one message from a client
-  uint64_t max_buffered_bytes = uint64_t{1} << 30;  // of messages that have come in part
+  uint64_t max_buffered_bytes = uint64_t{1} << 30;  // of all calls that hold more than a little
   // At a time of one loop, then RESOURCE_EXHAUSTED. Connections are told no limit: a proxy that has
   // not heard of it yet (Envoy) puts more streams on a new one, and those fail.
   uint32_t max_calls = 100'000;
   size_t max_connections = 1000;                    // per loop
-  size_t max_metadata_bytes = 64 << 10;             // of one RPC
+  size_t max_metadata_bytes = 16 << 10;             // of one RPC; grpc++'s limit, too
   Duration keep_alive = seconds(30);                // a silent client is asked whether it is there
   Duration keep_alive_timeout = seconds(20);        // and has this long to answer
   Duration write_timeout = seconds(60);             // a client that takes nothing is cut off
@@ -103,8 +103,8 @@ class Server {
       net::LoopPool& loops, std::string_view host, uint16_t port, const ServerOptions& options,
       std::function<std::unique_ptr<Handler>(net::Loop&)> make_handler);
   virtual uint16_t port() const = 0;
-  // Takes no new connections and RPCs; lets running ones end within `limit`; then calls `done`,
-  // once, on a loop.
+  // Takes no new connections and tells clients to begin no RPCs; lets running ones, and those that
+  // are on their way, end within `limit`; then calls `done`, once, on a loop.
   virtual void Drain(Duration limit, std::function<void()> done) = 0;
   virtual ServerStats Stats() const = 0;
 };

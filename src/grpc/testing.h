@@ -84,8 +84,8 @@ class Client {
         });
     nghttp2_session_callbacks_set_on_frame_recv_callback(
         callbacks, [](nghttp2_session*, const nghttp2_frame* frame, void* user) {
-          if (frame->hd.type == NGHTTP2_GOAWAY) static_cast<Client*>(user)->goaways++;
-          if (frame->hd.type == NGHTTP2_PING) static_cast<Client*>(user)->pings++;
+          if (frame->hd.type == NGHTTP2_GOAWAY) static_cast<Client*>(user)->goodbyes += 'G';
+          if (frame->hd.type == NGHTTP2_PING) static_cast<Client*>(user)->goodbyes += 'P';
           return 0;
         });
     nghttp2_option* option = nullptr;
@@ -151,7 +151,7 @@ class Client {
   }
   void Push() {
     const uint8_t* data = nullptr;
-    for (ssize_t size; (size = nghttp2_session_mem_send(session_, &data)) > 0;) {
+    for (ssize_t size; !is_closed && (size = nghttp2_session_mem_send(session_, &data)) > 0;) {
       is_closed |= !Say({reinterpret_cast<const char*>(data), static_cast<size_t>(size)});
     }
   }
@@ -181,10 +181,13 @@ class Client {
     Push();
     return true;
   }
-  // Sending gives up when the server takes nothing for this long; is_closed then.
-  void SetPatience(int seconds) {
-    const timeval limit{seconds, 0};
+  // Sending gives up when the server takes nothing for a second (is_closed then), and the socket
+  // takes little.
+  void ReadNoMore() {
+    const timeval limit{1, 0};
     ::setsockopt(fd_, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+    const int bytes = 64 << 10;
+    ::setsockopt(fd_, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
   }
   // Whether something has come that was not read.
   bool HasInput() const {
@@ -197,7 +200,7 @@ class Client {
   }
 
   std::map<int32_t, Answer> answers;
-  int goaways = 0, pings = 0;
+  std::string goodbyes;  // GOAWAY and PING frames, by their first letters
   bool is_closed = false;
 
  private:
