@@ -67,6 +67,7 @@ std::string_view ServerCall::Metadata(std::string_view name) const {
 void ServerCall::FreeMetadata() {
   metadata_ = {};
   metadata_ends_ = {};
+  Charge();
 }
 
 bool ServerCall::above_high_watermark() const { return out_.size() - out_sent_ > kHighWatermark; }
@@ -552,6 +553,8 @@ void Connection::Drain() {
   has_told_ = true;
   if (has_heard_) {
     nghttp2_submit_shutdown_notice(session_);  // OnFrameSent goes on
+    // A client of nghttp2 answers no pings when it is told to go and has no stream.
+    hears_by_ = server_.loop().Now() + server_.options().drain_wait;
   } else {
     is_draining_ = true;  // there is nobody to tell
   }
@@ -559,15 +562,18 @@ void Connection::Drain() {
 }
 
 void Connection::OnPong(const nghttp2_ping& ping) {
-  if (!has_told_ || is_draining_ ||
-      std::memcmp(ping.opaque_data, kDrainPing, sizeof(kDrainPing)) != 0) {
-    return;
-  }
   // What the client began before it heard is here.
+  if (std::memcmp(ping.opaque_data, kDrainPing, sizeof(kDrainPing)) == 0) TakeNoMore();
+}
+
+void Connection::TakeNoMore() {
+  if (!has_told_ || is_draining_) return;
   is_draining_ = true;
+  hears_by_ = Time::max();
   nghttp2_submit_goaway(session_, NGHTTP2_FLAG_NONE,
                         nghttp2_session_get_last_proc_stream_id(session_), NGHTTP2_NO_ERROR,
                         nullptr, 0);
+  Defer();
 }
 
 void Connection::Cut() { Die(); }
@@ -579,7 +585,7 @@ void Connection::UpdateDeadline() {
   const Time quiet = waits_readable() ? heard_ + options.keep_alive +
                                             (has_pinged_ ? options.keep_alive_timeout : Duration(0))
                                       : Time::max();
-  SetDeadline(std::min({quiet, write_due_, old_at_, cut_at_}));
+  SetDeadline(std::min({quiet, write_due_, old_at_, hears_by_, cut_at_}));
 }
 
 void Connection::OnDeadline() {
@@ -594,6 +600,7 @@ void Connection::OnDeadline() {
     }
     Drain();
   }
+  if (now >= hears_by_) TakeNoMore();
   if (waits_readable() && now >= heard_ + options.keep_alive) {
     if (has_pinged_) {
       if (now >= heard_ + options.keep_alive + options.keep_alive_timeout) return Die();

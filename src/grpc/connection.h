@@ -99,6 +99,7 @@ class Connection final : public net::ServedStream {
   int OnHeader(ServerCall& call, std::string_view name, std::string_view value);
   void OnFrame(const nghttp2_frame& frame);
   void OnPong(const nghttp2_ping& ping);
+  void TakeNoMore();
   void OnFrameSent(const nghttp2_frame& frame);
   void OnChunk(int32_t stream, std::string_view bytes);
   void OnData(ServerCall& call, std::string_view bytes);
@@ -144,6 +145,7 @@ class Connection final : public net::ServedStream {
   Time heard_;  // when something came last
   Time write_due_ = Time::max();
   Time old_at_ = Time::max();
+  Time hears_by_ = Time::max();  // that it is to go
   Time cut_at_ = Time::max();
 };
 

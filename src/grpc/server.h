@@ -35,6 +35,7 @@ struct ServerOptions {
   Duration keep_alive = seconds(30);                // a silent client is asked whether it is there
   Duration keep_alive_timeout = seconds(20);        // and has this long to answer
   Duration write_timeout = seconds(60);             // a client that takes nothing is cut off
+  Duration drain_wait = seconds(5);                 // for a client to hear that it is to go
   Duration max_connection_age = Duration::max();    // about; then it is told to come anew
   Duration connection_age_grace = Duration::max();  // for its RPCs to end
 };

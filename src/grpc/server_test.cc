@@ -303,14 +303,16 @@ TEST_P(GrpcServerTest, WhoReadsNoRefusalsIsReadNoMore) {
 }
 
 TEST_P(GrpcServerTest, DrainingLetsRpcsEnd) {
-  Start();
+  ServerOptions options;
+  options.drain_wait = milliseconds(100);
+  Start(options);
   Client client = Connect();
-  Client idle = Connect();
+  Client idle = Connect();  // whose pings nghttp2 leaves without an answer
+  EXPECT_EQ(idle.Finish(idle.Begin("/test/Echo", Framed("x"))).Find("grpc-status"), "0");
   const int32_t stream = client.Begin("/test/Echo", Framed("before"), false);
   ASSERT_TRUE(client.Until([&] { return client.answers[stream].Messages().size() == 1; }));
-  ASSERT_TRUE(idle.Until([&] { return server_->Stats().connections_open == 2; }));
   std::promise<void> done;
-  server_->Drain(seconds(30), [&] { done.set_value(); });
+  server_->Drain(std::chrono::hours(1), [&] { done.set_value(); });
   ASSERT_TRUE(client.Until([&] { return !client.goodbyes.empty(); }));
   EXPECT_TRUE(idle.Until([&] { return idle.is_closed; }));
   client.More(stream, Framed("after"), true);
