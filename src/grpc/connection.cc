@@ -74,12 +74,12 @@ bool ServerCall::above_high_watermark() const { return out_.size() - out_sent_ >
 
 void ServerCall::Send(std::string_view message) {
   if (is_finished_) return;
-  if (out_sent_ > 0 && out_sent_ == out_.size()) {
-    out_.clear();
-    out_sent_ = 0;
+  if (out_sent_ == out_.size() || out_sent_ > kHighWatermark) {
+    out_.erase(0, std::exchange(out_sent_, 0));
   }
   if (!has_headers_) out_.reserve(kFirstAnswerBytes);
   AppendMessage(message, &out_);
+  Charge();
   was_above_high_ |= above_high_watermark();
   if (!has_headers_) {
     connection_.SubmitHeaders(*this);
