@@ -199,6 +199,7 @@ int Connection::OnHeader(ServerCall& call, std::string_view name, std::string_vi
   const size_t bytes = call.metadata_.size() + 32 * call.metadata_ends_.size();
   if (bytes > server_.options().max_metadata_bytes) {
     Count(server_.counters().refused_calls);
+    call.FreeMetadata();
     return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;  // resets the stream
   }
   return 0;
@@ -237,6 +238,10 @@ bool Connection::CheckHead(ServerCall& call) {
     call.FreeMetadata();
     return false;
   };
+  call.Charge();
+  if (call.charged_ > 0 && server_.IsFull()) {
+    return refuse(Status::kResourceExhausted, "the server has no memory left for calls");
+  }
   const uint32_t max_calls = server_.options().max_calls;
   if (server_.counters().calls_open.load(std::memory_order_relaxed) > max_calls) {
     return refuse(Status::kResourceExhausted,
@@ -273,7 +278,6 @@ bool Connection::CheckHead(ServerCall& call) {
 
 void Connection::BeginCall(ServerCall& call) {
   if (!CheckHead(call)) return;
-  call.Charge();
   call.listener_ = server_.handler().OnCall(call);
   if (call.listener_ != nullptr || call.is_finished_) return;
   Count(server_.counters().refused_calls);
@@ -317,8 +321,7 @@ void Connection::OnData(ServerCall& call, std::string_view bytes) {
     Count(server_.counters().bad_messages);
     call.Cancel(Status::kResourceExhausted,
                 fmt::format("a message is larger than {} bytes", options.max_message_bytes));
-  } else if (call.charged_ > 0 &&
-             server_.buffered().load(std::memory_order_relaxed) > options.max_buffered_bytes) {
+  } else if (call.charged_ > 0 && server_.IsFull()) {
     call.Drop();
   }
 }
@@ -464,8 +467,8 @@ void Connection::OnReadable() {
     if (result.error == EAGAIN) break;
     if (result.error != 0 || result.bytes == 0) return Die();
     heard_ = server_.loop().Now();
-    has_heard_ = true;
     has_pinged_ = false;
+    if (!std::exchange(has_heard_, true) && has_told_) TellToGo();  // there is somebody, after all
     const ssize_t taken = nghttp2_session_mem_recv(
         session_, reinterpret_cast<const uint8_t*>(server_.scratch()), result.bytes);
     ended_.clear();
@@ -532,7 +535,10 @@ void Connection::Flush() {
     if (result.error != 0) return Die();
     write_due_ = Time::max();
     unsent_from_ += result.bytes;
-    if (unsent_from_ < unsent_.size()) continue;
+    if (unsent_from_ < unsent_.size()) {
+      if (unsent_from_ >= kWriteBytes) unsent_.erase(0, std::exchange(unsent_from_, 0));
+      continue;
+    }
     unsent_.clear();
     if (unsent_.capacity() > 2 * kWriteBytes) unsent_.shrink_to_fit();
     unsent_from_ = 0;
@@ -552,13 +558,18 @@ void Connection::Drain() {
   if (!is_open_ || has_told_) return;
   has_told_ = true;
   if (has_heard_) {
-    nghttp2_submit_shutdown_notice(session_);  // OnFrameSent goes on
-    // A client of nghttp2 answers no pings when it is told to go and has no stream.
-    hears_by_ = server_.loop().Now() + server_.options().drain_wait;
+    TellToGo();
   } else {
     is_draining_ = true;  // there is nobody to tell
   }
   Defer();
+}
+
+void Connection::TellToGo() {
+  is_draining_ = false;
+  nghttp2_submit_shutdown_notice(session_);  // OnFrameSent goes on
+  // A client of nghttp2 answers no pings when it is told to go and has no stream.
+  hears_by_ = server_.loop().Now() + server_.options().drain_wait;
 }
 
 void Connection::OnPong(const nghttp2_ping& ping) {

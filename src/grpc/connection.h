@@ -98,6 +98,7 @@ class Connection final : public net::ServedStream {
   void OnBeginHeaders(int32_t stream);
   int OnHeader(ServerCall& call, std::string_view name, std::string_view value);
   void OnFrame(const nghttp2_frame& frame);
+  void TellToGo();
   void OnPong(const nghttp2_ping& ping);
   void TakeNoMore();
   void OnFrameSent(const nghttp2_frame& frame);

@@ -35,6 +35,9 @@ class ServerLoop final : public net::ServerLoop {
   ServerCounters& counters() { return counters_; }
   const ServerCounters& counters() const { return counters_; }
   std::atomic<uint64_t>& buffered() { return buffered_; }
+  bool IsFull() const {
+    return buffered_.load(std::memory_order_relaxed) > options_.max_buffered_bytes;
+  }
   char* scratch() { return scratch_.get(); }
 
  private:

@@ -355,6 +355,22 @@ TEST_P(GrpcServerTest, DrainingDoesNotWaitForWhoSaysNothing) {
   done.get_future().wait();
 }
 
+TEST_P(GrpcServerTest, MetadataIsInTheBudget) {
+  ServerOptions options;
+  options.max_buffered_bytes = 64 << 10;
+  Start(options);
+  Client client = Connect();
+  const Fields much = {{"x-much", std::string(8 << 10, 'x')}};
+  std::vector<int32_t> streams;
+  for (int i = 0; i < 20; ++i) {
+    streams.push_back(client.Begin("/test/Hold", Framed("x"), false, much));
+  }
+  const auto& refused = client.Finish(streams.back());
+  EXPECT_EQ(refused.Find("grpc-status"), "8");
+  EXPECT_EQ(refused.Find("grpc-message"), "the server has no memory left for calls");
+  EXPECT_EQ(client.Finish(client.Begin("/test/Echo", Framed("x"))).Find("grpc-status"), "0");
+}
+
 TEST_P(GrpcServerTest, AnswersThatNobodyTakesAreInTheBudget) {
   ServerOptions options;
   options.max_buffered_bytes = 4 << 20;
