@@ -31,7 +31,7 @@ struct ServerOptions {
   // not heard of it yet (Envoy) puts more streams on a new one, and those fail.
   uint32_t max_calls = 100'000;
   size_t max_connections = 1000;                    // per loop
-  size_t max_metadata_bytes = 16 << 10;             // of one RPC; grpc++'s limit, too
+  size_t max_metadata_bytes = 16 << 10;             // of one RPC
   Duration keep_alive = seconds(30);                // a silent client is asked whether it is there
   Duration keep_alive_timeout = seconds(20);        // and has this long to answer
   Duration write_timeout = seconds(60);             // a client that takes nothing is cut off

@@ -181,10 +181,10 @@ class Client {
     Push();
     return true;
   }
-  // Sending gives up when the server takes nothing for a second (is_closed then), and the socket
-  // takes little.
+  // Sending gives up when the server takes nothing for three seconds (is_closed then), and the
+  // socket takes little.
   void ReadNoMore() {
-    const timeval limit{1, 0};
+    const timeval limit{3, 0};
     ::setsockopt(fd_, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
     const int bytes = 64 << 10;
     ::setsockopt(fd_, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
